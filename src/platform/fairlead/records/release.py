@@ -1,0 +1,28 @@
+"""What should be live: one record, whichever backend applies it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A version that answers (or shadows) requests. `bundle_uri` is where to load it from, `digest` what it must be."""
+
+    version: int
+    bundle_uri: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The wish for one served model. `candidate_weight` and `shadow_percent` are percents, 0 to 100; both 0 without a
+    candidate. `generation` grows with each change and fences stale controllers: an applier refuses a lower one, or an
+    equal one with other content. `rollout` names who set it ("" for a person or the first deployment)."""
+
+    model: str
+    generation: int
+    champion: Arm
+    candidate: Arm | None = None
+    candidate_weight: float = 0.0
+    shadow_percent: float = 0.0
+    rollout: str = ""
+    note: str = ""

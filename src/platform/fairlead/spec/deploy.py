@@ -1,0 +1,73 @@
+"""The ``deploy`` section: how a candidate meets live traffic."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fairlead.spec.quantities import Seconds, Section, Share
+
+
+class Shadow(Section):
+    """The candidate sees copies of live requests; its answers decide nothing."""
+
+    percent: float = Field(100, gt=0, le=100, description="Share of the requests that are copied.")
+    min_requests: int = Field(2000, ge=1, description="Pairs of answers before the shadow may end.")
+    max_flip_rate: Share = Field(0.15, gt=0, le=1, description="Pairs in which the label changes, at most.")
+    max_score_difference: float | None = Field(
+        None, gt=0, le=1, description="Mean absolute difference of scores, at most. Default: from retraining noise."
+    )
+    score_difference_factor: float = Field(
+        2.0, ge=1, description="Without max_score_difference: the bound is this factor times the retraining noise."
+    )
+
+
+class Canary(Section):
+    """Bounds while the candidate answers users."""
+
+    min_requests: int = Field(300, ge=1, description="Candidate requests per step before it may pass.")
+    max_error_rate_increase: Share = Field(
+        0.02, gt=0, le=1, description="Margin on the failure rate over the champion's."
+    )
+    max_loss_increase: float = Field(
+        0.02, gt=0, description="Margin on the Brier or squared error over the champion's."
+    )
+    latency_bound_ms: float | None = Field(None, gt=0, description="Default: the deadline.")
+    max_slow_rate: Share = Field(0.05, gt=0, le=1, description="Candidate requests over the latency bound, at most.")
+    healthy_failure_rate: Share = Field(0.005, gt=0, lt=1, description="A failure rate that is fine (SPRT null).")
+    bad_failure_rate: Share = Field(
+        0.05, gt=0, lt=1, description="A failure rate that must abort at once (SPRT alternative)."
+    )
+
+
+class Rollout(Section):
+    """From shadow to champion, in steps, on evidence."""
+
+    shadow: Shadow | Literal["off"] = Field(default_factory=Shadow, description="Copies first, or off.")
+    steps: tuple[float, ...] = Field(
+        (1, 5, 25, 50), min_length=1, description="Canary shares in percent, growing, at most 50 is usual."
+    )
+    canary: Canary = Field(default_factory=Canary, description="Bounds while the candidate answers users.")
+    error_budget: Share = Field(
+        0.01, gt=0, le=0.2, description="Probability of a wrong decision over the whole rollout."
+    )
+    max_hours: float = Field(24, gt=0, description="Then it pauses for a person.")
+    no_data: Seconds = Field(600.0, gt=0, description="Without requests for this long it pauses for a person.")
+    watch: Seconds = Field(0.0, ge=0, description="After promotion the old champion stays warm for this long.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)) or not all(0 < step <= 100 for step in self.steps):
+            raise ValueError("steps must grow, each above 0 and at most 100")
+        if self.canary.healthy_failure_rate >= self.canary.bad_failure_rate:
+            raise ValueError("canary.healthy_failure_rate must be below canary.bad_failure_rate")
+        return self
+
+
+class Deploy(Section):
+    """How a candidate meets live traffic."""
+
+    rollout: Rollout = Field(default_factory=Rollout, description="From shadow to champion.")
+    bootstrap: Literal["promote", "ask"] = Field(
+        "promote",
+        description="When there is no champion: promote a version that passed its gates, or wait for a person.",
+    )

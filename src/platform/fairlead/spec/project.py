@@ -1,0 +1,37 @@
+"""The whole project file."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from fairlead.spec.data import Data
+from fairlead.spec.deploy import Deploy
+from fairlead.spec.evaluate import Evaluate
+from fairlead.spec.features import Features
+from fairlead.spec.quantities import Section
+from fairlead.spec.serve import Serve
+from fairlead.spec.train import Train
+from fairlead.spec.watch import Watch
+
+
+class Project(Section):
+    """One project: data -> train -> evaluate -> serve, deploy -> watch."""
+
+    project: str = Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$", description="Name: lower case, digits, dashes.")
+    store: str = Field(
+        ".fairlead",
+        description="Where prepared data, bundles, registry and records live: a folder or s3://bucket/prefix.",
+    )
+    data: Data = Field(description="Where rows come from.")
+    features: Features = Field(description="Which columns the model sees.")
+    train: Train = Field(default_factory=Train, description="How the network is trained.")
+    evaluate: Evaluate = Field(default_factory=Evaluate, description="What a version must show.")
+    serve: Serve = Field(default_factory=Serve, description="How a version answers.")
+    deploy: Deploy = Field(default_factory=Deploy, description="How a candidate meets live traffic.")
+    watch: Watch = Field(default_factory=Watch, description="What is looked at while a version is live.")
+
+    @model_validator(mode="after")
+    def _label_is_no_feature(self) -> Self:
+        if self.data.label.column in self.features.names():
+            raise ValueError(f"the label {self.data.label.column} cannot be a feature")
+        return self
