@@ -73,10 +73,44 @@ class PairEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class ServingEvidence:
+    """What a server answers to ``GET /fairlead/v1/evidence``.
+
+    `release` is the Release that it applies now (not one that it still converges to). `candidate_ready` is True when
+    the candidate's bundle is verified and loaded and answers; `candidate_error` says why it never will, once the server
+    has given up. All counts begin with the process (or with the digest, whichever is later) and never go back within one
+    `instance`, an identity that a restarted process does not share. `candidate` and `pairs` are None without a
+    candidate. Calls that copy a request for the shadow count in `pairs` only, never in `candidate`.
+    """
+
+    release: Release
+    candidate_ready: bool = False
+    candidate_error: str = ""
+    champion: ArmEvidence | None = None
+    candidate: ArmEvidence | None = None
+    pairs: PairEvidence | None = None
+    user_failures: int = 0
+    requests_per_second: float = 0.0
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Evidence as sums that can be added and subtracted: what a rollout counted of its own two digests."""
+
+    champion: ArmEvidence = field(default_factory=lambda: ArmEvidence(""))
+    candidate: ArmEvidence = field(default_factory=lambda: ArmEvidence(""))
+    pairs: PairEvidence = field(default_factory=lambda: PairEvidence("", ""))
+    user_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """The world as re-read before each step. `release` is what the servers say they apply (None: unreachable), `error`
     why something could not be read; evidence is only valid when its digests are the rollout's own.
-    `user_failures` counts answers with status >= 500 that a user saw since the rollout began."""
+    `user_failures` counts answers with status >= 500 that a user saw since the server began to count. `instance` changes
+    when the counters start anew. `candidate_error`: the candidate cannot be brought up, for good. `skew_expected`: live
+    features are being compared with training statistics, so that a finding (skewed or not) must come."""
 
     release: Release | None
     candidate_ready: bool
@@ -88,6 +122,9 @@ class Observation:
     requests_per_second: float = 0.0
     user_failures: int = 0
     error: str = ""
+    instance: str = ""
+    candidate_error: str = ""
+    skew_expected: bool = False
 
 
 class Phase(enum.StrEnum):
@@ -138,8 +175,18 @@ class Decision:
 class RolloutRecord:
     """The durable state of one rollout, written with compare-and-swap before anything is done (write-ahead).
 
-    `rollback_target` is recorded at the start and never inferred. `applied_generation` is the last release generation
-    that the servers confirmed. `command` is a person's wish not yet taken up (pause, resume, promote, abort)."""
+    `rollback_target` is recorded at the start and never inferred. `generation` grows with each decision;
+    `release_generation` is the generation of the last decision that changed the wished Release, and
+    `applied_generation` the last one that the servers confirmed. `effects_generation` is the last release generation
+    whose registry change was made, `notified` the number of decisions that were told.
+
+    `command` is a person's wish not yet taken up (pause, resume, promote, abort). `pause_kind` is "person",
+    "inconclusive", "no_data", "error" or "taken_over". `status` says in one sentence what is being waited for.
+
+    Evidence: `seen` are the server's counters at the last look, `carried` what must be added to them (earlier server
+    processes, minus what was counted before the rollout), `step_start` their sum when the step began, and
+    `step_baseline` the same as plain counts. `deadline_from` restarts `max_seconds`, `trouble_since` is when reading
+    first failed, `skew` what live features last looked like."""
 
     id: str
     model: str
@@ -164,3 +211,17 @@ class RolloutRecord:
     last_metrics: tuple[MetricVerdict, ...] = ()
     last_requests: int = 0
     last_data_at: str = ""
+    status: str = ""
+    release_generation: int = 0
+    effects_generation: int = 0
+    notified: int = 0
+    pause_kind: str = ""
+    deadline_from: str = ""
+    trouble_since: str = ""
+    server_instance: str = ""
+    seen: Tally | None = None
+    carried: Tally = field(default_factory=Tally)
+    step_start: Tally = field(default_factory=Tally)
+    skew: tuple[SkewFinding, ...] = ()
+    started_by: str = ""
+    updated_at: str = ""
