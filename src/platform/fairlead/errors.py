@@ -195,6 +195,14 @@ class EvaluationError(FairleadError):
     exit_code = 4
 
 
+class GatesFailed(EvaluationError):
+    """A gate of ``evaluate.gates`` failed, so the version was not registered. The evaluation report says for each gate
+    what was observed, the bound and why. Exit code 10: a verdict, not a fault."""
+
+    code = "FL-401"
+    exit_code = EXIT_VERDICT_FAIL
+
+
 # --- FL-5xx ----------------------------------------------------------------------------------------------------------
 class IntegrityError(FairleadError):
     """Something stored is not what its digest says, or is missing."""
@@ -233,6 +241,31 @@ class StoreError(IntegrityError):
     code = "FL-505"
 
 
+class KeyMissing(StoreError):
+    """The store has nothing under this key."""
+
+    code = "FL-506"
+
+
+class KeyExists(StoreError):
+    """The store has something under this key already, and it was to be created, not replaced. Nothing was written."""
+
+    code = "FL-507"
+
+
+class VersionConflict(StoreError):
+    """Somebody else changed or removed the object since it was read. Nothing was written."""
+
+    code = "FL-508"
+
+
+class KeyRefused(StoreError):
+    """A key that could mean another place than it says (``..``, an absolute path, a backslash, a percent sign, a hidden
+    name, a link that leads out of the store) is not used."""
+
+    code = "FL-509"
+
+
 # --- FL-6xx ----------------------------------------------------------------------------------------------------------
 class ServeError(FairleadError):
     """The server could not start, or a server cannot be reached."""
@@ -251,6 +284,13 @@ class ServerUnreachable(ServeError):
     """No server answers at the address."""
 
     code = "FL-602"
+
+
+class PredictionFailed(ServeError):
+    """A model's graph could not be loaded or run, or gave something other than one finite number (or row of numbers)
+    per row of input."""
+
+    code = "FL-610"
 
 
 # --- FL-7xx ----------------------------------------------------------------------------------------------------------
