@@ -141,12 +141,13 @@ class IntervalRow:
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """Estimates with their intervals on one axis."""
+    """Estimates with their intervals, on one axis; rows of different units need `shared_axis=False`."""
 
     rows: Sequence[IntervalRow]
     x_label: str = ""
     title: str = ""
     note: str = ""
+    shared_axis: bool = True
 
 
 @dataclass(frozen=True, slots=True)
