@@ -1,0 +1,40 @@
+"""The data steps: validate and prepare."""
+
+from fairlead.data.prepare import prepare_data, validate_data
+from fairlead.data.report import prepare_report, validation_report
+from fairlead.data.sources import source_fingerprint
+from fairlead.wiring.context import Context
+from fairlead.wiring.progress import StepProgress
+from fairlead.wiring.steps import Outcome
+
+
+def run_validate(context: Context, progress: StepProgress) -> Outcome:
+    """Check every row against the schema; bad rows go to quarantine. Raises DataError subclasses."""
+    result = validate_data(context.project, context.base, context.run_folder / "validate", progress)
+    fingerprint = source_fingerprint(context.project.data, context.base)
+    return Outcome(
+        facts={"source_fingerprint": fingerprint, "rows": result.rows_read, "rejected": result.rows_rejected},
+        summary=f"{result.rows_read:,} rows read, {result.rows_rejected:,} rejected, "
+        f"{result.rows_unlabelled:,} without a label",
+        reads={"source": [file.uri for file in result.sources], "source_sha256": [f.sha256 for f in result.sources]},
+        metrics={"rows": result.rows_read, "rejected": result.rows_rejected, "unlabelled": result.rows_unlabelled},
+        report=validation_report(context.project, result),
+    )
+
+
+def run_prepare(context: Context, progress: StepProgress, source_fingerprint: str) -> Outcome:
+    """Split, scan, fit, write. Prepared data that is already in the store is not written again."""
+    result = prepare_data(context.project, context.base, context.home / "cache" / "prepared", context.store, progress)
+    manifest = result.manifest
+    rows = {split: manifest.rows(split) for split in ("train", "validation", "test")}
+    return Outcome(
+        facts={"fingerprint": manifest.fingerprint, "task": manifest.task, "source_fingerprint": source_fingerprint, **rows},
+        summary="train {train:,}, validation {validation:,}, test {test:,} rows; no leak".format(**rows),
+        reads={
+            "source": [file.uri for file in manifest.sources],
+            "source_sha256": [file.sha256 for file in manifest.sources],
+        },
+        writes={"prepared": [manifest.fingerprint]},
+        metrics={f"rows_{split}": count for split, count in rows.items()},
+        report=prepare_report(context.project, result),
+    )
