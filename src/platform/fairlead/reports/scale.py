@@ -62,6 +62,18 @@ def _round_step(raw: float) -> float:
     return 10 * magnitude
 
 
+_TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+
+
+def time_ticks(axis: Axis, about: int = 6) -> list[float]:
+    """Ticks for an axis in seconds: whole seconds, minutes, hours or days."""
+    raw = (axis.high - axis.low) / about
+    if raw < _TIME_STEPS[0] or raw > _TIME_STEPS[-1]:
+        return axis.ticks(about)
+    step = next(size for size in _TIME_STEPS if size >= raw)
+    return [float(tick) for tick in range(math.ceil(axis.low / step) * step, math.floor(axis.high) + 1, step)]
+
+
 def tick_label(value: float, ticks: Sequence[float]) -> str:
     """A tick with as many decimals as its neighbours need to differ."""
     if len(ticks) < 2:

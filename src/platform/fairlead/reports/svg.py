@@ -4,7 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 from fairlead.reports.model import BarChart, Histogram, IntervalRow, LineChart, TimelineStep
-from fairlead.reports.scale import Axis, Point, axis_over, finite_points, thin, tick_label
+from fairlead.reports.scale import Axis, Point, axis_over, finite_points, thin, tick_label, time_ticks
 from fairlead.reports.words import clean, elapsed_seconds, format_elapsed, format_number
 
 WIDTH = 720
@@ -158,9 +158,10 @@ def _bar(x: Axis, top: float, thickness: float, colour: int, value: float | None
         at = x.place(0.0) + 6
         return f'<text class="tick" x="{at:.1f}" y="{top + thickness - 2:.1f}">n/a</text>'
     start, end = sorted((x.place(0.0), x.place(value)))
+    # The number of a negative bar stands at the zero line's other side, where no bar and no label can be.
     return (
         f'<rect class="bar s{colour % NUM_COLOURS}" x="{start:.1f}" y="{top:.1f}" width="{max(end - start, 0.5):.1f}" '
-        f'height="{thickness:g}" rx="2"/><text class="tick" x="{end + 6:.1f}" y="{top + thickness - 2:.1f}">'
+        f'height="{thickness:g}" rx="2"/><text class="tick" x="{end + 6:.1f}" y="{top + thickness - 1.5:.1f}">'
         f"{format_number(value)}</text>"
     )
 
@@ -242,7 +243,7 @@ def step_chart(steps: Sequence[TimelineStep], value_label: str) -> str:
         at = x.place(positions[index])
         path += f"H{at:.1f}V{y.place(value):.1f}" if path else f"M{at:.1f} {y.place(value):.1f}"
     path += f"H{x.end:g}"
-    labels = {tick: format_elapsed(tick) if offsets else f"{tick:g}" for tick in x.ticks(6)}
+    labels = {t: format_elapsed(t) for t in time_ticks(x)} if offsets else {t: f"{t:g}" for t in x.ticks(6)}
     parts = [_grid(x, y, "since the start" if offsets else "step", value_label, labels)]
     parts.append(f'<path class="line s0" d="{path}"/>')
     for (index, step), value in zip(valued, values, strict=True):

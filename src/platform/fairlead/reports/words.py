@@ -40,7 +40,7 @@ def format_number(value: float) -> str:
         return f"{value:.3g}"
     if size >= 1000:
         return f"{value:,.0f}" if size >= 10_000 or value == int(value) else f"{value:,.1f}"
-    return f"{value:.4g}"
+    return f"{value:.4g}".replace("-", "−")
 
 
 def format_cell(cell: Cell, limit: int | None = None) -> str:
@@ -92,7 +92,7 @@ def format_elapsed(seconds: float) -> str:
     for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+    return f"{seconds:.4g} s"
 
 
 def elapsed_seconds(instants: list[str]) -> list[float] | None:
