@@ -68,12 +68,8 @@ def seaweedfs(folder: Path, *, bucket: str = "fairlead") -> Iterator[S3Server]:
             _wait(server, process, folder)
             yield server
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # a polite stop drains for 10 s and more, and nothing here is to be kept
+            process.wait()
 
 
 def _command(folder: Path, ports: list[int]) -> list[str]:
