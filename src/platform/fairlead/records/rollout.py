@@ -1,4 +1,4 @@
-"""A rollout: the plan, what was observed, the durable record. The engine in deploy/rollout is a pure function of these."""
+"""A rollout: the plan, what was observed, the durable record. The engine in deploy/rollout is pure in these."""
 
 import enum
 from collections.abc import Mapping
@@ -77,10 +77,10 @@ class ServingEvidence:
     """What a server answers to ``GET /fairlead/v1/evidence``.
 
     `release` is the Release that it applies now (not one that it still converges to). `candidate_ready` is True when
-    the candidate's bundle is verified and loaded and answers; `candidate_error` says why it never will, once the server
-    has given up. All counts begin with the process (or with the digest, whichever is later) and never go back within one
-    `instance`, an identity that a restarted process does not share. `candidate` and `pairs` are None without a
-    candidate. Calls that copy a request for the shadow count in `pairs` only, never in `candidate`.
+    the candidate's bundle is verified and loaded and answers; `candidate_error` says why it never will, once the
+    server has given up. All counts begin with the process (or with the digest, whichever is later) and never go back
+    within one `instance`, an identity that a restarted process does not share. `candidate` and `pairs` are None
+    without a candidate. Calls that copy a request for the shadow count in `pairs` only, never in `candidate`.
     """
 
     release: Release
@@ -108,9 +108,9 @@ class Tally:
 class Observation:
     """The world as re-read before each step. `release` is what the servers say they apply (None: unreachable), `error`
     why something could not be read; evidence is only valid when its digests are the rollout's own.
-    `user_failures` counts answers with status >= 500 that a user saw since the server began to count. `instance` changes
-    when the counters start anew. `candidate_error`: the candidate cannot be brought up, for good. `skew_expected`: live
-    features are being compared with training statistics, so that a finding (skewed or not) must come."""
+    `user_failures` counts answers with status >= 500 that a user saw since the server began to count. `instance`
+    changes when the counters start anew. `candidate_error`: the candidate cannot be brought up, for good.
+    `skew_expected`: live features are being compared with training statistics, so a finding must come."""
 
     release: Release | None
     candidate_ready: bool

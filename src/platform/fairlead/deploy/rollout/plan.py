@@ -1,0 +1,45 @@
+"""From what a person declared to the plan that a rollout follows."""
+
+from fairlead.deploy.statistics.budget import Budget
+from fairlead.records.rollout import RolloutPlan
+from fairlead.spec.deploy import Rollout, Shadow
+from fairlead.spec.serve import Serve
+
+
+def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
+    """The plan of `deploy.rollout`, with the latency bound from `serve.deadline_ms` where none is declared. Half of the
+    error budget goes to hard failures (see `statistics.budget`). ``shadow: off`` gives a shadow share of 0."""
+    shadow = rollout.shadow if isinstance(rollout.shadow, Shadow) else None
+    bounds = shadow or Shadow()
+    canary = rollout.canary
+    return RolloutPlan(
+        shadow_percent=shadow.percent if shadow else 0.0,
+        shadow_min_requests=shadow.min_requests if shadow else 0,
+        steps=tuple(float(percent) for percent in rollout.steps),
+        min_requests=canary.min_requests,
+        error_budget=rollout.error_budget,
+        max_error_rate_increase=canary.max_error_rate_increase,
+        max_flip_rate=bounds.max_flip_rate,
+        max_score_difference=bounds.max_score_difference,
+        score_difference_factor=bounds.score_difference_factor,
+        max_loss_increase=canary.max_loss_increase,
+        latency_bound_ms=canary.latency_bound_ms or serve.deadline_ms,
+        max_slow_rate=canary.max_slow_rate,
+        healthy_failure_rate=canary.healthy_failure_rate,
+        bad_failure_rate=canary.bad_failure_rate,
+        abort_error=rollout.error_budget / 2,
+        max_seconds=rollout.max_hours * 3600,
+        no_data_seconds=rollout.no_data,
+        watch_seconds=rollout.watch,
+    )
+
+
+def budget_of(plan: RolloutPlan) -> Budget:
+    """How the plan's error budget is split."""
+    return Budget(
+        error_budget=plan.error_budget,
+        abort_error=plan.abort_error,
+        steps=len(plan.steps),
+        shadow=plan.shadow_percent > 0,
+        watch=plan.watch_seconds > 0,
+    )

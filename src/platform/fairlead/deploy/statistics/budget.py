@@ -1,0 +1,69 @@
+"""One error budget over all metrics and looks of a rollout.
+
+The rule. `error_budget` bounds two probabilities, each on its own, because only one of them can come true for a given
+candidate:
+
+- **False promotion** (a candidate that is worse than some bound becomes champion). Promotion needs a PASS of every
+  required metric, so also of the one that is violated: each metric passes at level 1 - error_budget, with nothing to
+  split (the intersection-union test; Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). Looks
+  cost nothing, as every PASS comes from a sequence that is valid at all looks; steps cost nothing, as the last step
+  alone would have to pass wrongly.
+- **False rollback** (a candidate that meets every bound is taken back). One wrong FAIL anywhere suffices, so this is a
+  union bound over metrics and over steps that start counting anew. Half of it goes to hard failures, where speed
+  matters most, the rest evenly to the other metrics. Of the half for hard failures, one half goes to the first test on
+  live answers (it never restarts), the rest evenly to the test on shadow copies and to those that restart with each
+  later step and with the watch: they see a fault that starts late.
+
+The check for skewed features has a false-alarm probability of its own (``watch.skew.false_alarm``), on top.
+"""
+
+from dataclasses import dataclass
+
+SLOW_METRICS = ("error_rate", "slow_rate", "shadow_flips", "shadow_difference", "loss")
+"""The metrics that share the half that hard failures leave."""
+
+_PER_STEP = frozenset({"error_rate", "slow_rate"})
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The split for a plan with `steps` canary steps, with a shadow phase or not, with a watch or not."""
+
+    error_budget: float
+    abort_error: float
+    steps: int
+    shadow: bool = True
+    watch: bool = False
+
+    @property
+    def promotion(self) -> float:
+        """The error probability of each metric's PASS."""
+        return self.error_budget
+
+    @property
+    def windows(self) -> int:
+        """How often live counting starts anew: each canary step, and the watch."""
+        return self.steps + int(self.watch)
+
+    @property
+    def restarts(self) -> int:
+        """How many tests on hard failures there are beside the first on live answers."""
+        return int(self.shadow) + self.windows - 1
+
+    def failures(self, test: str) -> float:
+        """The error probability of a FAIL on hard failures. `test`: "live" (all answers since the canary began), "step"
+        (since this step began, from the second on) or "shadow"."""
+        if self.restarts == 0:
+            return self.abort_error if test == "live" else 0.0
+        return self.abort_error / 2 if test == "live" else self.abort_error / 2 / self.restarts
+
+    def rollback(self, metric: str) -> float:
+        """The error probability of a FAIL of one of `SLOW_METRICS`, in one step where it restarts."""
+        share = (self.error_budget - self.abort_error) / len(SLOW_METRICS)
+        return share / self.windows if metric in _PER_STEP else share
+
+    def spent_on_rollback(self) -> float:
+        """All error probabilities of a FAIL together: never more than `error_budget`."""
+        hard = self.failures("live") + (self.failures("step") * self.restarts if self.restarts else 0.0)
+        slow = sum(self.rollback(m) * (self.windows if m in _PER_STEP else 1) for m in SLOW_METRICS)
+        return hard + slow
