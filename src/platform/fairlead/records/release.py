@@ -16,7 +16,8 @@ class Arm:
 class Release:
     """The wish for one served model. `candidate_weight` and `shadow_percent` are percents, 0 to 100; both 0 without a
     candidate. `generation` grows with each change and fences stale controllers: an applier refuses a lower one, or an
-    equal one with other content. `rollout` names who set it ("" for a person or the first deployment)."""
+    equal one with other content. `rollout` names who set it ("" for a person or the first deployment).
+    `latency_bound_ms`: calls of a model that take longer count as slow; None: the serving deadline."""
 
     model: str
     generation: int
@@ -26,3 +27,4 @@ class Release:
     shadow_percent: float = 0.0
     rollout: str = ""
     note: str = ""
+    latency_bound_ms: float | None = None

@@ -81,6 +81,8 @@ class ServingEvidence:
     server has given up. All counts begin with the process (or with the digest, whichever is later) and never go back
     within one `instance`, an identity that a restarted process does not share. `candidate` and `pairs` are None
     without a candidate. Calls that copy a request for the shadow count in `pairs` only, never in `candidate`.
+    `feedback` counts labels: joined, unknown, duplicate, changed; only joined ones are evidence. `error` says what a
+    replica could not do (the newest champion's bundle is damaged, say) while it keeps what it had.
     """
 
     release: Release
@@ -92,6 +94,10 @@ class ServingEvidence:
     user_failures: int = 0
     requests_per_second: float = 0.0
     instance: str = ""
+    requests_total: int = 0
+    replicas: int = 0
+    feedback: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,224 @@
+"""Dynamic batching: the requests that already wait are answered in one call of the network.
+
+The queue is bounded (full: `Refusal` 429). A model whose call takes less than a millisecond runs in the event loop,
+where handing it to a thread would cost more than the call; any other runs in one daemon thread, so that a call that
+never returns can hold neither the loop nor the end of the process.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from fairlead.errors import FairleadError, PredictionFailed
+from fairlead.serve.model import Answer, Item
+from fairlead.serve.refusals import overloaded
+
+PredictMany = Callable[[Sequence[Item]], list[Answer | FairleadError]]
+
+INLINE_LIMIT_SECONDS = 0.001
+_SWEEP_SECONDS = 0.01
+
+
+class DeadlinePassed(Exception):
+    """Nobody answered in time."""
+
+
+class ModelThread:
+    """Runs calls one after the other in a daemon thread and hands results back to the event loop."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[tuple[Callable[[], object], asyncio.Future[object]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, call: Callable[[], object]) -> "asyncio.Future[object]":
+        """A future of the running loop that gets what `call` returns or raises."""
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._calls.put((call, future))
+        return future
+
+    def close(self) -> None:
+        """Let the thread end after the calls that wait."""
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (entry := self._calls.get()) is not None:
+            call, future = entry
+            try:
+                result, error = call(), None
+            except Exception as raised:  # whatever the call raises belongs to whoever waits for it
+                result, error = None, raised
+            try:
+                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits any more
+
+
+def _settle(future: "asyncio.Future[object]", result: object, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+class _Waiting:
+    __slots__ = ("deadline", "future", "item")
+
+    def __init__(self, item: Item, future: "asyncio.Future[Answer]", deadline: float) -> None:
+        self.item, self.future, self.deadline = item, future, deadline
+
+
+class Batcher:
+    """Collects requests for one model. Lives in one event loop."""
+
+    def __init__(
+        self,
+        predict_many: PredictMany,
+        *,
+        max_batch: int,
+        wait_seconds: float,
+        max_queue: int,
+        inline: bool,
+        name: str = "model",
+    ) -> None:
+        """`inline`: run calls in the event loop; otherwise in a thread."""
+        self._predict_many = predict_many
+        self._max_batch, self._max_queue, self._wait = max_batch, max_queue, wait_seconds
+        self._waiting: deque[_Waiting] = deque()
+        self._inline = inline
+        self._name = name
+        self._thread: ModelThread | None = None
+        self._busy = False
+        self._scheduled = False
+        self._slow_calls = 0
+        self._running: list[_Waiting] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    @property
+    def inline(self) -> bool:
+        """True while calls run in the event loop."""
+        return self._inline
+
+    def submit(self, item: Item, deadline: float) -> "asyncio.Future[Answer]":
+        """A future with the answer, or DeadlinePassed, or PredictionFailed.
+
+        `deadline` is on the clock of `time.perf_counter`. Raises Refusal (429) when the queue is full.
+        """
+        waiting = self._waiting
+        if len(waiting) >= self._max_queue:
+            raise overloaded(len(waiting))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        waiting.append(_Waiting(item, future, deadline))
+        if not self._scheduled and not self._busy:
+            self._scheduled = True
+            if self._wait > 0:
+                loop.call_later(self._wait, self._flush)
+            else:
+                # Runs after the other requests that arrived in this turn of the loop: they share the call.
+                loop.call_soon(self._flush)
+        return future
+
+    def close(self) -> None:
+        """End the thread once its calls are done. Waiting requests are still answered."""
+        if self._thread is not None:
+            self._thread.close()
+
+    # -----------------------------------------------------------------------------------------------------------------
+    def _take(self) -> list[_Waiting]:
+        now = time.perf_counter()
+        batch: list[_Waiting] = []
+        rows = 0
+        waiting = self._waiting
+        while waiting and rows < self._max_batch:
+            entry = waiting.popleft()
+            if entry.future.done():
+                continue
+            if entry.deadline <= now:
+                entry.future.set_exception(DeadlinePassed())
+                continue
+            batch.append(entry)
+            rows += entry.item[1]
+        return batch
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        while self._waiting and not self._busy:
+            batch = self._take()
+            if not batch:
+                return
+            if not self._inline:
+                self._start(batch)
+                return
+            start = time.perf_counter()
+            answers = self._call([entry.item for entry in batch])
+            _deliver(batch, answers)
+            if (time.perf_counter() - start) > 4 * INLINE_LIMIT_SECONDS:
+                self._slow_calls += 1
+                # One slow call is a hiccup of the machine; several mean that the model holds the loop up.
+                self._inline = self._slow_calls < 8
+            elif self._slow_calls:
+                self._slow_calls -= 1
+
+    def _start(self, batch: list[_Waiting]) -> None:
+        if self._thread is None:
+            self._thread = ModelThread(f"fairlead-{self._name}")
+        self._busy = True
+        self._running = batch
+        items = [entry.item for entry in batch]
+        call = self._thread.submit(lambda: self._call(items))
+        self._sweep()
+
+        def finished(done: "asyncio.Future[object]") -> None:
+            self._busy = False
+            self._running = []
+            if self._timer is not None:
+                self._timer.cancel()
+            _deliver(batch, cast(list[Answer | FairleadError], done.result()))
+            self._flush()
+
+        call.add_done_callback(finished)
+
+    def _sweep(self) -> None:
+        """While a call runs: give up on those whose time is over, in the call and in the queue behind it."""
+        if not self._busy:
+            return
+        now = time.perf_counter()
+        wake = now + _SWEEP_SECONDS
+        for entry in (*self._running, *self._waiting):
+            if not entry.future.done():
+                if entry.deadline <= now:
+                    entry.future.set_exception(DeadlinePassed())
+                else:
+                    wake = min(wake, entry.deadline)
+        while self._waiting and self._waiting[0].future.done():
+            self._waiting.popleft()
+        self._timer = asyncio.get_running_loop().call_later(max(wake - now, 0.0005), self._sweep)
+
+    def _call(self, items: list[Item]) -> list[Answer | FairleadError]:
+        try:
+            return self._predict_many(items)
+        except Exception as error:  # a defect in a model's code must answer its own requests, not end the server
+            failure = PredictionFailed("the model raised", why=f"{type(error).__name__}: {error}"[:500])
+            return [failure] * len(items)
+
+
+def _deliver(batch: list[_Waiting], answers: Sequence[Answer | FairleadError]) -> None:
+    for entry, answer in zip(batch, answers, strict=True):
+        if entry.future.done():
+            continue
+        if isinstance(answer, Answer):
+            entry.future.set_result(answer)
+        else:
+            entry.future.set_exception(answer)

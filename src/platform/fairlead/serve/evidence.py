@@ -1,0 +1,160 @@
+"""What a replica counted since it last told: small enough to send five times a second, exact enough to decide on.
+
+A replica adds what happened to an `EvidenceDelta` and sends it to the control, which keeps the sums. Values whose order
+matters (differences and losses feed sums that are predictable at every look) travel as lists in the order in which
+they happened.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+BINS_PER_E = 20.0
+"""Latency bins per factor of e: neighbouring bins differ by 5 %."""
+
+Score = float | list[float]
+
+
+def latency_bin(seconds: float) -> int:
+    """The histogram bin of a latency."""
+    return math.floor(BINS_PER_E * math.log(seconds)) if seconds > 0 else -400
+
+
+def latency_quantile_ms(bins: Mapping[int, int], quantile: float) -> float | None:
+    """The latency at `quantile`, within 5 %, from a histogram of `latency_bin`; None without observations."""
+    total = sum(bins.values())
+    if not total:
+        return None
+    target = quantile * total
+    seen = 0.0
+    for index in sorted(bins):
+        seen += bins[index]
+        if seen >= target:
+            return 1000.0 * math.exp((index + 0.5) / BINS_PER_E)
+    return None
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """Calls of one model. A failed call raised, timed out or answered garbage; a slow one took longer than the bound."""
+
+    requests: int = 0
+    failures: int = 0
+    slow: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+
+    def add(self, seconds: float, *, failed: bool, slow: bool) -> None:
+        """Count one call."""
+        self.requests += 1
+        self.failures += failed
+        self.slow += slow
+        index = latency_bin(seconds)
+        self.latency[index] = self.latency.get(index, 0) + 1
+
+    def merge(self, other: "CallCounts") -> None:
+        """Add another's counts."""
+        self.requests += other.requests
+        self.failures += other.failures
+        self.slow += other.slow
+        for index, count in other.latency.items():
+            self.latency[index] = self.latency.get(index, 0) + count
+
+
+@dataclass(slots=True)
+class PairDelta:
+    """Shadow copies of one pair of models. `differences` and `flips` have one entry per row."""
+
+    differences: list[float] = field(default_factory=list)
+    flips: list[bool] = field(default_factory=list)
+    calls: int = 0
+    failures: int = 0
+    slow: int = 0
+    dropped: int = 0
+
+    def merge(self, other: "PairDelta") -> None:
+        """Append another's events."""
+        self.differences += other.differences
+        self.flips += other.flips
+        self.calls += other.calls
+        self.failures += other.failures
+        self.slow += other.slow
+        self.dropped += other.dropped
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One answered row that a label may come for: who answered what, and what the shadow would have answered."""
+
+    id: str
+    digest: str
+    score: Score
+    shadow_digest: str = ""
+    shadow_score: Score | None = None
+
+
+@dataclass(slots=True)
+class EvidenceDelta:
+    """Everything that one replica counted under one rollout since it last told."""
+
+    rollout: str
+    answers: int = 0
+    user_failures: int = 0
+    calls: dict[str, CallCounts] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], PairDelta] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def call(self, digest: str) -> CallCounts:
+        """The counts of one model."""
+        found = self.calls.get(digest)
+        if found is None:
+            found = self.calls[digest] = CallCounts()
+        return found
+
+    def pair(self, champion: str, candidate: str) -> PairDelta:
+        """The events of one pair."""
+        found = self.pairs.get((champion, candidate))
+        if found is None:
+            found = self.pairs[champion, candidate] = PairDelta()
+        return found
+
+    def merge(self, later: "EvidenceDelta") -> None:
+        """Append a later delta of the same rollout."""
+        self.answers += later.answers
+        self.user_failures += later.user_failures
+        for digest, counts in later.calls.items():
+            self.call(digest).merge(counts)
+        for (champion, candidate), pair in later.pairs.items():
+            self.pair(champion, candidate).merge(pair)
+        self.outcomes += later.outcomes
+
+
+def score_difference(first: Score, second: Score, scale: float) -> float:
+    """How far two answers are apart, 0 to 1: probabilities by their absolute difference, distributions by total
+    variation, values by their absolute difference in units of `scale`."""
+    if isinstance(first, list) and isinstance(second, list):
+        return 0.5 * sum(abs(a - b) for a, b in zip(first, second, strict=False))
+    if isinstance(first, list) or isinstance(second, list):
+        return 1.0
+    return abs(first - second) / scale
+
+
+def score_loss(score: Score, label: float, scale: float) -> float:
+    """The loss of an answer once the label is known, 0 to 1.
+
+    Probability: (p - y)^2, distribution: half the squared distance to the label's corner (Brier 1950, "Verification of
+    forecasts expressed in terms of probability"), value: squared error in units of `scale`, at most 1.
+    """
+    if isinstance(score, list):
+        return 0.5 * sum((p - (index == int(label))) ** 2 for index, p in enumerate(score))
+    return min(((score - label) / scale) ** 2, 1.0)
+
+
+def merge_deltas(deltas: Sequence[EvidenceDelta]) -> list[EvidenceDelta]:
+    """Deltas of the same rollout as one, in the order in which rollouts first appear."""
+    merged: dict[str, EvidenceDelta] = {}
+    for delta in deltas:
+        if delta.rollout in merged:
+            merged[delta.rollout].merge(delta)
+        else:
+            merged[delta.rollout] = delta
+    return list(merged.values())
