@@ -15,12 +15,14 @@ Each class is one code; its docstring is what ``fairlead explain CODE`` prints. 
 other than PASS exits with 10 (FAIL) or 11 (NOT_ENOUGH_EVIDENCE).
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_VERDICT_FAIL = 10
 EXIT_NOT_ENOUGH_EVIDENCE = 11
+MAX_PROBLEMS_SHOWN = 50
 
 
 class FairleadError(Exception):
@@ -44,13 +46,24 @@ class FairleadError(Exception):
         # Errors cross process borders (Ray, multiprocessing); exceptions with keyword arguments do not by default.
         return _rebuild, (type(self), self.what, self.where, self.why, self.fix)
 
-    def as_dict(self) -> dict[str, str | None]:
+    def as_dict(self) -> dict[str, Any]:
         """What ``-o json`` prints."""
         return {"code": self.code, "what": self.what, "where": self.where, "why": self.why, "fix": self.fix}
 
 
 def _rebuild(cls: type[FairleadError], what: str, where: str | None, why: str | None, fix: str | None) -> FairleadError:
     return cls(what, where=where, why=why, fix=fix)
+
+
+def _rebuild_spec(
+    cls: "type[SpecError]",
+    what: str,
+    where: str | None,
+    why: str | None,
+    fix: str | None,
+    problems: tuple[Mapping[str, str], ...],
+) -> "SpecError":
+    return cls(what, where=where, why=why, fix=fix, problems=problems)
 
 
 # --- FL-1xx ----------------------------------------------------------------------------------------------------------
@@ -61,6 +74,38 @@ class SpecError(FairleadError):
 
     code = "FL-100"
     exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        why: str | None = None,
+        fix: str | None = None,
+        problems: tuple[Mapping[str, str], ...] = (),
+    ) -> None:
+        super().__init__(what, where=where, why=why, fix=fix)
+        # Each with place, path, message and suggestion; `where` is the place of the first.
+        self.problems = problems
+
+    def __str__(self) -> str:
+        if not self.problems:
+            return super().__str__()
+        lines = [f"{self.code}: {self.what}"]
+        for problem in self.problems[:MAX_PROBLEMS_SHOWN]:
+            path = f"{problem['path']}: " if problem["path"] else ""
+            suggestion = f"; {problem['suggestion']}" if problem["suggestion"] else ""
+            lines.append(f"  {problem['place']}  {path}{problem['message']}{suggestion}")
+        if len(self.problems) > MAX_PROBLEMS_SHOWN:
+            lines.append(f"  and {len(self.problems) - MAX_PROBLEMS_SHOWN} more")
+        return "\n".join([*lines, f"  fix: {self.fix}"] if self.fix else lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_spec, (type(self), self.what, self.where, self.why, self.fix, self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``-o json`` prints, with the single problems."""
+        return {**super().as_dict(), "problems": [dict(problem) for problem in self.problems]}
 
 
 class UsageError(SpecError):
