@@ -1,0 +1,140 @@
+"""The evaluation of one model on the test split: metrics, slices, baselines, champion, gates, all on the same rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.errors import EvaluationError
+from fairlead.evaluate.baselines import NAMES, BaselineData, Baselines, fit_baselines
+from fairlead.evaluate.curves import Points, confusion, curves
+from fairlead.evaluate.gates import GateInput, judge_gates
+from fairlead.evaluate.metrics import FloatArray, Scored
+from fairlead.evaluate.scoring import Resampling, measure
+from fairlead.evaluate.slices import cut, measure_slices
+from fairlead.records.evaluation import Evaluation, MetricValue
+from fairlead.spec.evaluate import Evaluate
+
+_COMPARED_CURVES = ("champion", "gradient_boosting")
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """One model's scores on the test rows, and what they are compared with.
+
+    `scores`: float64 [N] (probability of the positive class, or the value) or [N, C]; `labels`: class index or float
+    [N]; `threshold`: binary only, None means 0.5; `slices`: column -> values [N]; `champion`: what to call the
+    champion, None when there is none; `champion_scores`: its scores on the same rows, None with `champion_why` when
+    they cannot be had; `champion_threshold`: its own threshold, by default the model's. `calibration`: facts of the
+    calibration, for the report."""
+
+    spec: Evaluate
+    task: str
+    classes: tuple[str, ...]
+    scores: NDArray[Any]
+    labels: NDArray[Any]
+    threshold: float | None = None
+    slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    baseline_data: BaselineData | None = None
+    champion_scores: NDArray[Any] | None = None
+    champion: str | None = None
+    champion_why: str = ""
+    champion_threshold: float | None = None
+    latency_ms: float | None = None
+    size_mb: float | None = None
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    split: str = "test"
+
+
+def evaluate(request: EvaluateRequest) -> Evaluation:
+    """Judge the model. Numbers that the rows do not allow are None with a reason; raises EvaluationError only when
+    scores, labels, slices or tables are not of the same rows."""
+    spec = request.spec
+    how = Resampling(spec.level, spec.bootstrap, spec.seed)
+    threshold = 0.5 if request.threshold is None else request.threshold
+    labels = np.asarray(request.labels, dtype=np.float64)
+    model = Scored(request.task, _scores(request.scores), labels, threshold)
+    if request.task == "multiclass" and request.classes and model.scores.shape[1] != len(request.classes):
+        raise EvaluationError(f"{model.scores.shape[1]} scores per row for {len(request.classes)} classes")
+    slices = cut(request.slices, len(labels))
+    baselines = _baselines(request, model)
+    others = dict(baselines.scored)
+    missing = dict(baselines.why)
+    champion = request.champion or ("the champion" if request.champion_scores is not None else None)
+    if request.champion_scores is not None:
+        own = threshold if request.champion_threshold is None else request.champion_threshold
+        others["champion"] = Scored(request.task, _scores(request.champion_scores), labels, own)
+    elif champion is not None:
+        missing["champion"] = request.champion_why or "its scores on these rows were not given"
+    metrics = measure(model, how)
+    gates = judge_gates(
+        spec.gates,
+        GateInput(
+            model=model,
+            metrics=metrics,
+            others=others,
+            missing=missing,
+            champion=champion,
+            slices=slices,
+            min_rows=spec.slices.min_rows,
+            how=how,
+            facts={"latency_ms": request.latency_ms, "size_mb": request.size_mb},
+        ),
+    )
+    return Evaluation(
+        task=request.task,
+        split=request.split,
+        rows=len(labels),
+        metrics={**metrics, **_facts(request)},
+        slices=measure_slices(model, slices, spec.slices.min_rows, how),
+        baselines={
+            **{name: measure(rows, how) for name, rows in others.items()},
+            **{name: _unavailable(metrics, why) for name, why in missing.items() if _was_wanted(name, request)},
+        },
+        gates=gates,
+        confusion=confusion(model),
+        classes=request.classes,
+        curves=_curves(model, others),
+        threshold=threshold if request.task == "binary" else None,
+        calibration=dict(request.calibration),
+        champion=champion,
+        random_split_auc=baselines.random_split_auc,
+    )
+
+
+def _scores(scores: NDArray[Any]) -> FloatArray:
+    return np.asarray(scores, dtype=np.float64)
+
+
+def _baselines(request: EvaluateRequest, model: Scored) -> Baselines:
+    if request.baseline_data is None:
+        return Baselines({}, dict.fromkeys(NAMES, "baselines are switched off"))
+    request.baseline_data.check(model.labels)
+    if model.problem():
+        return Baselines({}, dict.fromkeys(NAMES, model.problem()))
+    classes = model.scores.shape[1] if request.task == "multiclass" else 2
+    return fit_baselines(request.baseline_data, request.task, classes, request.spec.threshold, request.spec.seed)
+
+
+def _was_wanted(name: str, request: EvaluateRequest) -> bool:
+    return name == "champion" or request.baseline_data is not None
+
+
+def _unavailable(metrics: Mapping[str, MetricValue], why: str) -> dict[str, MetricValue]:
+    return {name: MetricValue(name, None, None, metric.rows, why=why) for name, metric in metrics.items()}
+
+
+def _facts(request: EvaluateRequest) -> dict[str, MetricValue]:
+    """Latency and size stand beside the metrics, without intervals."""
+    facts = {"latency_ms": request.latency_ms, "size_mb": request.size_mb}
+    return {n: MetricValue(n, float(v), None, len(request.labels)) for n, v in facts.items() if v is not None}
+
+
+def _curves(model: Scored, others: Mapping[str, Scored]) -> dict[str, Points]:
+    found = dict(curves(model))
+    for name in _COMPARED_CURVES:
+        if name in others:
+            found.update({f"{kind}:{name}": points for kind, points in curves(others[name]).items()})
+    return found
