@@ -35,6 +35,8 @@ class DatasetManifest:
     `schema` maps each column to its type name (int, float, string, bool, timestamp, tensor).
     `label_classes` are the values of the label in the order of the model's outputs; empty for regression.
     `boundaries` are the split's own facts, e.g. {"validation": "2013-07-01T00:00:00+00:00"}.
+    `rows_left_out` counts good, labelled rows that belong to no split (a split by time with `until`).
+    `files` maps each file beside the shards (transform.json, statistics.json, schema.yaml) to its sha256.
     """
 
     fingerprint: str
@@ -56,6 +58,8 @@ class DatasetManifest:
     time: str | None = None
     entity: str | None = None
     created_at: str = ""
+    rows_left_out: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, split: str) -> int:
         """Rows of one split."""
