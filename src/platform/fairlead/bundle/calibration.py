@@ -63,7 +63,10 @@ class Calibration:
     @classmethod
     def from_json(cls, data: bytes) -> "Calibration":
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
-        return from_json(cls, data)
+        calibration = from_json(cls, data)
+        if not isinstance(calibration, cls):
+            raise ValueError("expected a JSON object")
+        return calibration
 
     def _check_knots(self) -> None:
         x, y = np.asarray(self.x, dtype=np.float64), np.asarray(self.y, dtype=np.float64)
@@ -85,7 +88,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """exp(x) / sum(exp(x)) over the last axis in float64; the largest logit is taken off first, so nothing overflows."""
+    """exp(x) / sum(exp(x)) over the last axis in float64; the largest logit is taken off, so none overflows."""
     values = np.asarray(logits, dtype=np.float64)
     powers = np.exp(values - values.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fairlead.records.codec import from_json
 from fairlead.records.model import Field, Signature
 
 
@@ -42,3 +43,10 @@ def check_signature(signature: Signature) -> None:
         raise ValueError("inputs must have names, each once")
     if signature.threshold is not None and not (task == "binary" and 0.0 <= signature.threshold <= 1.0):
         raise ValueError(f"the threshold {signature.threshold} does not fit a {task} task")
+
+
+def parse_signature(data: bytes) -> Signature:
+    """Read ``signature.json``. Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+    signature = from_json(Signature, data)
+    check_signature(signature)
+    return signature
