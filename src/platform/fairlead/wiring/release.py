@@ -1,0 +1,149 @@
+"""The register and deploy steps: a judged bundle becomes a version, and a version meets traffic."""
+
+import getpass
+import json
+from typing import Any
+
+from fairlead.errors import GatesFailed, VersionNotFound
+from fairlead.records.codec import from_json
+from fairlead.records.evaluation import Evaluation
+from fairlead.records.evidence import Verdict
+from fairlead.records.registry import Version
+from fairlead.records.rollout import Phase, RolloutRecord
+from fairlead.reports.model import KeyValues, Report, Section
+from fairlead.wiring.context import Context
+from fairlead.wiring.models import arm_of, champion, load_version
+from fairlead.wiring.progress import StepProgress
+from fairlead.wiring.rollouts import begin_rollout, host_rollout, rollout_report
+from fairlead.wiring.serving import ensure_serving
+from fairlead.wiring.steps import Outcome
+
+BOOTSTRAP = "bootstrap: there was no champion, and the version passed all its gates"
+
+
+def actor() -> str:
+    """Who does it, for the history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def run_register(context: Context, progress: StepProgress, bundle_uri: str, digest: str, fingerprint: str) -> Outcome:
+    """A version for a bundle whose gates passed. The same run and digest again give the same version."""
+    evaluation = from_json(Evaluation, (context.run_folder / "evaluation.json").read_bytes())
+    failed = [gate for gate in evaluation.gates if gate.verdict is not Verdict.PASS]
+    if failed:
+        raise GatesFailed(
+            f"{len(failed)} of {len(evaluation.gates)} gates failed, so nothing was registered",
+            where=str(context.run_folder / "reports" / "evaluate.html"),
+            why="\n       ".join(f"{gate.name}: {gate.why}" for gate in failed),
+            fix="read the evaluation report; a gate is changed in evaluate.gates of the project file",
+        )
+    progress("registering")
+    version = context.registry().register(
+        bundle_uri=bundle_uri,
+        digest=digest,
+        run=context.run or "manual",
+        facts=version_facts(evaluation, fingerprint),
+        actor=actor(),
+        why=f"run {context.run or 'manual'} passed {len(evaluation.gates)} gates",
+    )
+    first = champion(context) is None
+    summary = f"version {version.number}" + (": the first" if first else "")
+    return Outcome(
+        facts={"version": version.number, "first": first, "digest": digest},
+        summary=summary,
+        reads={"bundle": [digest]},
+        writes={"version": [f"{context.project.project}/{version.number}"]},
+    )
+
+
+def version_facts(evaluation: Evaluation, fingerprint: str) -> dict[str, Any]:
+    """What `model list` and `model compare` show without opening the bundle."""
+    metrics = {name: value.value for name, value in evaluation.metrics.items() if value.value is not None}
+    return {"data_fingerprint": fingerprint, "metrics": metrics, "test_rows": evaluation.rows, "task": evaluation.task}
+
+
+def run_deploy(context: Context, progress: StepProgress, version: int) -> Outcome:
+    """Bootstrap when there is no champion, else host a rollout until it ends or waits for a person."""
+    registry = context.registry()
+    found = registry.get(str(version))
+    current = champion(context)
+    if current is None or current.number == found.number:
+        return _bootstrap(context, progress, found, already=current is not None)
+    progress("starting the servers")
+    ensure_serving(context, arm_of(current))
+    record = begin_rollout(context, current, found)
+
+    def tell(record: RolloutRecord) -> None:
+        progress(record.status or record.phase.value)
+
+    ended = host_rollout(context, record, tell)
+    return rollout_outcome(context, ended, found)
+
+
+def _bootstrap(context: Context, progress: StepProgress, version: Version, *, already: bool) -> Outcome:
+    registry = context.registry()
+    load_version(context, version)
+    if not already:
+        if context.project.deploy.bootstrap == "ask":
+            registry.set_alias("candidate", version.number, actor=actor(), why="no champion yet: waits for a person")
+            return Outcome(
+                facts={"outcome": "waiting", "version": version.number},
+                summary=f"version {version.number} waits: `fairlead model promote {version.number}` makes it champion",
+            )
+        registry.set_alias("champion", version.number, actor=actor(), why=BOOTSTRAP, evidence={"rule": "bootstrap"})
+    progress("starting the servers")
+    client = ensure_serving(context, arm_of(version))
+    report = Report(
+        title=f"Deployment of {context.project.project} {version.number}",
+        subtitle="bootstrap",
+        sections=(
+            Section(
+                title="What was decided",
+                blocks=(KeyValues(items={"Champion": version.number, "Why": BOOTSTRAP, "Address": client.url}),),
+            ),
+        ),
+    )
+    return Outcome(
+        facts={"outcome": "bootstrap", "version": version.number, "url": client.url},
+        summary=f"version {version.number} is champion ({'already' if already else 'bootstrap: there was none'}), "
+        f"serving at {client.url}",
+        reads={"version": [f"{context.project.project}/{version.number}"]},
+        report=report,
+    )
+
+
+def rollout_outcome(context: Context, record: RolloutRecord, version: Version) -> Outcome:
+    """How a rollout ended, as the outcome of a step."""
+    outcome = {Phase.PROMOTED: "promoted", Phase.ABORTED: "aborted"}.get(record.phase, "paused")
+    last = record.decisions[-1].sentence if record.decisions else record.status
+    return Outcome(
+        facts={"outcome": outcome, "version": version.number, "rollout": record.id},
+        summary=f"version {version.number} {outcome}: {last}",
+        reads={"version": [f"{context.project.project}/{version.number}"]},
+        writes={"rollout": [record.id]},
+        report=rollout_report(context, record),
+    )
+
+
+def register_bundle(context: Context, folder: str, why: str) -> Version:
+    """Register a sealed bundle from a folder, outside of a run. Raises BundleDamaged and VersionNotFound."""
+    from pathlib import Path
+
+    from fairlead.bundle.bundle import Bundle, publish
+
+    path = Path(folder)
+    if not (path / "manifest.json").is_file():
+        raise VersionNotFound(f"{folder} holds no sealed bundle", fix="name a folder with a manifest.json")
+    bundle = Bundle.load(path)
+    uri = publish(context.store, path, context.project.project)
+    facts: dict[str, Any] = {"data_fingerprint": bundle.manifest.lineage.get("data_fingerprint", "")}
+    evaluation = path / "evaluation.json"
+    if evaluation.is_file():
+        facts = version_facts(from_json(Evaluation, evaluation.read_bytes()), str(facts["data_fingerprint"]))
+    facts["lineage"] = json.loads(json.dumps(dict(bundle.manifest.lineage), default=str))
+    return context.registry().register(
+        bundle_uri=uri, digest=bundle.manifest.digest, run=f"register {path.name}", facts=facts, actor=actor(), why=why
+    )

@@ -1,0 +1,171 @@
+"""Bringing servers up on this machine, finding them again, and speaking to them."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairlead.atomic import write_atomic
+from fairlead.clock import Clock, SystemClock
+from fairlead.errors import ExtraMissing, ServerUnreachable, ServeError
+from fairlead.records.codec import from_json, to_json
+from fairlead.records.release import Arm, Release
+from fairlead.serve.client import ServingClient
+from fairlead.store import KeyMissing
+from fairlead.wiring.context import Context
+
+_START_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class ServingState:
+    """What was started here: the address, and the process when it is one server process."""
+
+    url: str
+    backend: str
+    pid: int | None = None
+    started_at: str = ""
+
+
+def state_file(context: Context) -> Path:
+    """Where the state of this project's servers is written."""
+    return context.home / "serve" / "local.json"
+
+
+def token_file(context: Context) -> Path:
+    """The bearer token for the control routes, readable by its owner only; made when missing."""
+    path = context.home / "serve" / "token"
+    if not path.exists():
+        write_atomic(path, secrets.token_urlsafe(32).encode(), mode=0o600)
+    return path
+
+
+def client(context: Context) -> ServingClient:
+    """A client of this project's servers, whether or not they answer."""
+    serve = context.project.serve
+    state = read_state(context)
+    url = state.url if state else f"http://{serve.host}:{serve.port}"
+    return ServingClient(url, token_file(context).read_text().strip(), context.project.project)
+
+
+def read_state(context: Context) -> ServingState | None:
+    """What was started here last, or None."""
+    try:
+        return from_json(ServingState, state_file(context).read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def is_up(context: Context) -> bool:
+    """Whether the servers answer on the control route, with our token."""
+    try:
+        client(context).release()
+    except ServerUnreachable:
+        return False
+    return True
+
+
+def wanted_release(context: Context) -> Release | None:
+    """The release in the store, or None before the first deployment."""
+    try:
+        return from_json(Release, context.store.read(f"releases/{context.project.project}.json"))
+    except KeyMissing:
+        return None
+
+
+def ensure_serving(context: Context, champion: Arm, clock: Clock | None = None) -> ServingClient:
+    """Servers that answer with `champion`; started when nothing answers. Raises ServeError."""
+    clock = clock or SystemClock()
+    if is_up(context):
+        return client(context)
+    current = wanted_release(context)
+    if current is None or current.champion.digest != champion.digest or current.candidate is not None:
+        generation = current.generation + 1 if current else 1
+        current = Release(context.project.project, generation, champion, note="first deployment")
+        context.store.write(f"releases/{context.project.project}.json", to_json(current))
+    if context.project.serve.backend == "ray":
+        url = _start_on_ray(context, current)
+        state = ServingState(url, "ray", None, clock.now().isoformat())
+    else:
+        state = _start_process(context, clock)
+    write_atomic(state_file(context), to_json(state), mode=0o600)
+    found = client(context)
+    deadline = clock.monotonic() + _START_SECONDS
+    while clock.monotonic() < deadline:
+        try:
+            status = found.release()
+            if status["applied"]:
+                return found
+        except ServerUnreachable:
+            pass
+        if state.pid is not None and not _alive(state.pid):
+            raise ServeError("the server process ended at its start", why=_tail(_log_file(context)), where=state.url)
+        clock.sleep(0.2)
+    raise ServeError(f"the server did not answer within {_START_SECONDS:.0f} s", where=state.url, why=_tail(_log_file(context)))
+
+
+def stop_serving(context: Context) -> bool:
+    """Stop the server process that was started here. Ray's applications stop with `fairlead down`'s Ray."""
+    state = read_state(context)
+    if state is None:
+        return False
+    if state.pid is not None and _alive(state.pid):
+        os.kill(state.pid, signal.SIGTERM)
+    state_file(context).unlink(missing_ok=True)
+    return True
+
+
+def _start_on_ray(context: Context, release: Release) -> str:
+    try:
+        from fairlead.serve.ray_app import start_ray_serving
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(
+            f"serving on Ray needs {error.name}, which is not installed",
+            fix="pip install 'fairlead[serve]', or set serve.backend: process",
+        ) from error
+    from fairlead.wiring.local_ray import ensure_local_ray
+
+    address = ensure_local_ray(context.base)
+    os.environ["FAIRLEAD_TOKEN_FILE"] = str(token_file(context))
+    return start_ray_serving(context.project.serve, release, context.project.store, context.base, address)
+
+
+def _start_process(context: Context, clock: Clock) -> ServingState:
+    log = _log_file(context)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    overrides = [part for override in context.overrides for part in ("--set", override)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fairlead", "serve", "-f", str(context.loaded.path), *overrides],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=context.base,
+        )
+    serve = context.project.serve
+    return ServingState(f"http://{serve.host}:{serve.port}", "process", process.pid, clock.now().isoformat())
+
+
+def _log_file(context: Context) -> Path:
+    return context.home / "serve" / "server.log"
+
+
+def _tail(path: Path, lines: int = 5) -> str:
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat")
+        return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
