@@ -12,7 +12,7 @@ from fairlead.evaluate.baselines import NAMES, BaselineData, Baselines, fit_base
 from fairlead.evaluate.curves import Points, confusion, curves
 from fairlead.evaluate.gates import GateInput, judge_gates
 from fairlead.evaluate.metrics import FloatArray, Scored
-from fairlead.evaluate.scoring import Resampling, measure
+from fairlead.evaluate.scoring import Resampling, differences, measure
 from fairlead.evaluate.slices import cut, measure_slices
 from fairlead.records.evaluation import Evaluation, MetricValue
 from fairlead.spec.evaluate import Evaluate
@@ -101,6 +101,7 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
         calibration=dict(request.calibration),
         champion=champion,
         random_split_auc=baselines.random_split_auc,
+        differences={n: differences(model, others[n], how) for n in ("champion", "gradient_boosting") if n in others},
     )
 
 

@@ -1,7 +1,7 @@
 """A model's metrics with their intervals, and the paired difference of two models on the same rows."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,9 +86,31 @@ def difference(name: str, model: Scored, other: Scored, how: Resampling, about: 
     return Difference(value, paired, "" if paired else "no interval: too many resamples leave the metric undefined")
 
 
-def values_only(metrics: Mapping[str, MetricValue]) -> dict[str, float]:
-    """Metric -> value, of those that have one."""
-    return {name: metric.value for name, metric in metrics.items() if metric.value is not None}
+def differences(model: Scored, other: Scored, how: Resampling) -> dict[str, MetricValue]:
+    """`difference` for every metric of the task, from one set of resamples."""
+    names = METRICS[model.task]
+    whys = {name: undefined(name, model) or undefined(name, other) for name in names}
+    sampled = [name for name in names if not whys[name] and name != "auc"]
+    bound = [statistic(name, rows) for name in sampled for rows in (model, other)]
+    draws = bootstrap(bound, len(model), how.resamples, how.seeds("")) if sampled else np.empty((0, 0))
+    found: dict[str, MetricValue] = {}
+    for name in names:
+        if whys[name]:
+            found[name] = MetricValue(name, None, None, len(model), why=whys[name])
+        elif name == "auc":
+            value, interval = auc_difference(model.scores, other.scores, model.labels, how.level)
+            found[name] = MetricValue(name, value, interval, len(model))
+        else:
+            value, column, (low, high) = (
+                _point(name, model) - _point(name, other),
+                2 * sampled.index(name),
+                RANGES[name],
+            )
+            paired = bootstrap_interval(
+                value, draws[:, column] - draws[:, column + 1], how.level, (low - high, high - low)
+            )
+            found[name] = MetricValue(name, value, paired, len(model))
+    return found
 
 
 def _point(name: str, rows: Scored) -> float:

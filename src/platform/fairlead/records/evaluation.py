@@ -33,7 +33,8 @@ class GateResult:
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """All of it. `baselines` maps a name (random, majority, one_rule, gradient_boosting, champion) to its metrics on the
-    same rows. `curves` holds plottable series by name (roc, precision_recall, reliability): lists of (x, y)."""
+    same rows. `curves` holds plottable series by name (roc, precision_recall, reliability): lists of (x, y).
+    `differences` maps a name to this model's metrics minus that one's, with paired intervals."""
 
     task: str
     split: str
@@ -49,6 +50,7 @@ class Evaluation:
     calibration: Mapping[str, float] = field(default_factory=dict)
     champion: str | None = None
     random_split_auc: float | None = None
+    differences: Mapping[str, Mapping[str, MetricValue]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
