@@ -81,8 +81,8 @@ def _gates(evaluation: Evaluation) -> list[Block]:
         for gate in evaluation.gates
     ]
     note = (
-        "A gate judges the end of the interval that is worse for the model, not the point. A gate that cannot be computed "
-        "fails. Gates against another model judge the difference on the same rows."
+        "A gate judges the end of the interval that is worse for the model, not the point. A gate that cannot be "
+        "computed fails. Gates against another model judge the difference on the same rows."
     )
     return [Table(("gate", "verdict", "observed", "interval", "bound", "why"), rows, note=note)]
 
@@ -152,7 +152,7 @@ def _champion(evaluation: Evaluation) -> list[Block]:
         )
         for name, change in differences.items()
     ]
-    note = "Differences are this version minus the champion, on the same rows. An interval that holds 0 shows no difference."
+    note = "Differences: this version minus the champion, same rows. An interval that holds 0 shows no difference."
     columns = ("metric", "this version", evaluation.champion, "difference", "interval", "reading")
     return [Table(columns, rows, note=note)]
 
@@ -172,13 +172,13 @@ def _random_split(evaluation: Evaluation, split_by: str) -> list[Block]:
         return []
     how = f"split by {split_by}" if split_by else "split as the project declares"
     text = (
-        f"Gradient boosting, trained and tested on the same rows but mixed and split at random, would have claimed an AUC "
-        f"of {claimed:.4f}. On the test rows as they are here ({how}) it reaches {honest.value:.4f}."
+        "Gradient boosting, trained and tested on the same rows but mixed and split at random, would have claimed an "
+        f"AUC of {claimed:.4f}. On the test rows as they are here ({how}) it reaches {honest.value:.4f}."
     )
     gap = claimed - honest.value
     reason = (
-        "The claim does not count. A random split puts rows of the same hours, days and entities on both sides: the model "
-        "is asked about days of which it has already seen the answers. In use it meets days that it has never seen, as "
+        "The claim does not count. A random split puts rows of the same hours, days and entities on both sides: "
+        "the model is asked about days of which it has already seen the answers. In use it meets days that it has never seen, as "
         "the test rows here are."
     )
     if gap > _NOTABLE_CLAIM:
