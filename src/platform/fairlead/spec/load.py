@@ -143,15 +143,17 @@ def _override(document: Document, override: str, place: Place) -> None:
         else:
             _no_such_place(document, place, parts, parts[:index], target)
             return
-    last = parts[-1]
-    if isinstance(target, dict) and isinstance(last, str):
-        target[last] = value.value
-        _place_below(document, parts, place)
-    elif isinstance(target, list) and isinstance(last, int) and last < len(target):
-        target[last] = value.value
-        _place_below(document, parts, place)
-    else:
+    if not _can_set(target, parts[-1]):
         _no_such_place(document, place, parts, parts[:-1], target)
+        return
+    target[parts[-1]] = value.value
+    _place_below(document, parts, place)
+
+
+def _can_set(target: Any, part: str | int) -> bool:
+    if isinstance(part, int):
+        return isinstance(target, list) and part < len(target)
+    return isinstance(target, dict)
 
 
 def _parts(key: str) -> DocumentPath:

@@ -111,7 +111,7 @@ def read_yaml(text: str, name: str, *, in_file: bool = True) -> Document:
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = Place(name, before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1)
-        message = f"the character U+{ord(str(error.character)):04X} is not allowed in YAML"
+        message = f"the character U+{int(error.character):04X} is not allowed in YAML"
         document.problems.append(Problem(place if in_file else Place(name), "", message))
         return document
     if node is not None:
