@@ -116,7 +116,8 @@ class Observation:
     why something could not be read; evidence is only valid when its digests are the rollout's own.
     `user_failures` counts answers with status >= 500 that a user saw since the server began to count. `instance`
     changes when the counters start anew. `candidate_error`: the candidate cannot be brought up, for good.
-    `skew_expected`: live features are being compared with training statistics, so a finding must come."""
+    `skew_expected`: live features are being compared with training statistics, so a finding must come. `note`: what
+    the servers complain about, beside the candidate."""
 
     release: Release | None
     candidate_ready: bool
@@ -131,6 +132,7 @@ class Observation:
     instance: str = ""
     candidate_error: str = ""
     skew_expected: bool = False
+    note: str = ""
 
 
 class Phase(enum.StrEnum):
@@ -192,7 +194,7 @@ class RolloutRecord:
     Evidence: `seen` are the server's counters at the last look, `carried` what must be added to them (earlier server
     processes, minus what was counted before the rollout), `step_start` their sum when the step began, and
     `step_baseline` the same as plain counts. `deadline_from` restarts `max_seconds`, `trouble_since` is when reading
-    first failed, `skew` what live features last looked like."""
+    first failed, `skew` what live features last looked like, `failed` what failed and awaits a cause."""
 
     id: str
     model: str
@@ -229,5 +231,6 @@ class RolloutRecord:
     carried: Tally = field(default_factory=Tally)
     step_start: Tally = field(default_factory=Tally)
     skew: tuple[SkewFinding, ...] = ()
+    failed: tuple[MetricVerdict, ...] = ()
     started_by: str = ""
     updated_at: str = ""

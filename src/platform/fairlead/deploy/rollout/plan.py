@@ -10,7 +10,7 @@ def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
     """The plan of `deploy.rollout`, with the latency bound from `serve.deadline_ms` where none is declared. Half of the
     error budget goes to hard failures (see `statistics.budget`). ``shadow: off`` gives a shadow share of 0."""
     shadow = rollout.shadow if isinstance(rollout.shadow, Shadow) else None
-    bounds = shadow or Shadow()
+    bounds = shadow or Shadow.model_validate({})
     canary = rollout.canary
     return RolloutPlan(
         shadow_percent=shadow.percent if shadow else 0.0,

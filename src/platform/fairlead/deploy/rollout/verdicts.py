@@ -95,9 +95,9 @@ def _recorded_only(metric: MetricVerdict) -> MetricVerdict:
 
 
 def _score_difference(plan: RolloutPlan, budget: Budget, values: RunningMean, noise: float | None) -> MetricVerdict:
-    name = "shadow_difference"
+    name = "shadow_score_difference"
     limit, source = plan.max_score_difference, "declared"
-    if limit is None and noise is not None:
+    if limit is None and noise:  # a noise of 0 is no scale to measure by
         limit = plan.score_difference_factor * noise
         source = f"{plan.score_difference_factor:g} x retraining noise {noise:.4f}"
     alpha_low, alpha_high = budget.rollback(name), budget.promotion
@@ -106,7 +106,7 @@ def _score_difference(plan: RolloutPlan, budget: Budget, values: RunningMean, no
     details: dict[str, object] = {"required": True, "alpha_low": alpha_low, "alpha_high": alpha_high, "unit": "score"}
     if limit is None:
         why = (
-            "mean score difference cannot be judged: no bound is declared and the noise of retraining was not measured; "
+            "mean score difference cannot be judged: no bound is declared, and no noise of retraining was measured; "
             "declare deploy.rollout.shadow.max_score_difference, or train with train.retraining_noise"
         )
         return MetricVerdict(name, Verdict.ERROR, observed, _interval(low, high, alpha_low, alpha_high), None, values.n,
@@ -262,9 +262,9 @@ def _live_loss(
 
 # --- live features ---------------------------------------------------------------------------------------------------
 def skew_verdict(record: RolloutRecord, *, required: bool) -> MetricVerdict:
-    """FAIL when a live feature differs from the candidate's training data but not from the champion's: the candidate was
-    trained on something else than what it meets. A feature that differs from both is a change of the world, and says
-    nothing against the candidate. Without findings for the champion nothing can be attributed."""
+    """FAIL when a live feature differs from the candidate's training data but not from the champion's: the candidate
+    was trained on something else than what it meets. A feature that differs from both is a change of the world, and
+    says nothing against the candidate. Without findings for the champion nothing can be attributed."""
     details: dict[str, object] = {"required": required, "unit": "distance"}
     candidate = {_place(f): f for f in record.skew if f.digest == record.candidate.digest}
     champion = {_place(f): f for f in record.skew if f.digest == record.champion.digest}

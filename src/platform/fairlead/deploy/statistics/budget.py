@@ -19,7 +19,7 @@ The check for skewed features has a false-alarm probability of its own (``watch.
 
 from dataclasses import dataclass
 
-SLOW_METRICS = ("error_rate", "slow_rate", "shadow_flips", "shadow_difference", "loss")
+SLOW_METRICS = ("error_rate", "slow_rate", "shadow_flips", "shadow_score_difference", "loss")
 """The metrics that share the half that hard failures leave."""
 
 _PER_STEP = frozenset({"error_rate", "slow_rate"})

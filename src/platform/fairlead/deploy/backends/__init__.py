@@ -1,0 +1,1 @@
+"""Appliers: how the four effects of a rollout reach servers and the registry."""

@@ -1,0 +1,523 @@
+"""The rollout as a pure function: `step(record, observation, now) -> (record, actions)`. No clock, no I/O.
+
+The verdict algebra (for all metrics of the present phase):
+
+    any FAIL                                            abort, for good: nothing starts it again by itself
+    all required PASS, enough requests, fresh data      advance
+    no new requests                                     hold; after `no_data_seconds` pause for a person
+    the world cannot be read, or does not converge      hold; after `no_data_seconds` pause for a person
+    not enough evidence                                 hold; after `max_seconds` pause for a person
+    a metric that waiting cannot help                   pause for a person, once there are enough requests
+
+So lack of data never promotes and never rolls back. Paused, a FAIL still aborts. A person's abort wins in every state.
+
+Write-ahead: `step` only returns the next record. The caller makes it durable, then does the actions, which follow from
+the durable record alone: after a crash, the same `step` asks for the same actions again. The wished Release is a
+function of the record (`wish`); weight moves only when the servers confirmed the Release before it and the candidate is
+ready. Abort is exempt: it only takes weight away.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from fairlead.deploy.rollout import sentences as say
+from fairlead.deploy.rollout import tally as sums
+from fairlead.deploy.rollout.actions import Action, Notify, Promote, Retire, SetTraffic
+from fairlead.deploy.rollout.commands import refusal
+from fairlead.deploy.rollout.verdicts import hopeless, judge, required
+from fairlead.records.evidence import MetricVerdict, Verdict
+from fairlead.records.release import Release
+from fairlead.records.rollout import TERMINAL, Decision, Observation, Phase, RolloutRecord, Tally
+
+ENGINE = "engine"
+FRESH_SECONDS = 60.0
+"""Age of the newest request up to which evidence may advance a rollout."""
+EXPLAIN_SECONDS = 30.0
+"""Age of the shadow up to which a FAIL waits for the comparison of live features."""
+EXPLAINED_BY_FEATURES = frozenset({"shadow_flips", "shadow_score_difference", "loss"})
+
+_MEASURING = frozenset({Phase.SHADOW, Phase.CANARY, Phase.WATCHING})
+
+
+def step(record: RolloutRecord, observation: Observation, now: datetime) -> tuple[RolloutRecord, tuple[Action, ...]]:
+    """One look at the world. At most one decision; the actions bring the world to what the record wishes."""
+    if settled(record):
+        return record, _tell(record)
+    record = _absorb(record, observation, now)
+    if record.command:
+        record = _take_command(record, observation, now)
+    else:
+        record = _decide(record, observation, now)
+    return record, _reconcile(record, observation) + _tell(record)
+
+
+def settled(record: RolloutRecord) -> bool:
+    """True when the rollout has ended and the servers confirmed how."""
+    return record.phase in TERMINAL and record.applied_generation >= record.release_generation
+
+
+def wish(record: RolloutRecord) -> Release:
+    """The Release that should be live in the record's state."""
+    phase = sums.counting_phase(record)
+    warm = record.plan.watch_seconds > 0 and phase in (Phase.PROMOTING, Phase.WATCHING)
+    champion, candidate = record.champion, record.candidate
+    if phase in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED):
+        champion, other = candidate, (record.rollback_target if warm else None)
+        weight = shadow = 0.0
+    elif phase in (Phase.ABORTING, Phase.ABORTED):
+        champion, other, weight, shadow = record.rollback_target, None, 0.0, 0.0
+    else:
+        other, weight, shadow = candidate, record.weight, record.shadow_percent
+    return Release(
+        model=record.model,
+        generation=record.release_generation,
+        champion=champion,
+        candidate=other,
+        candidate_weight=weight,
+        shadow_percent=shadow,
+        rollout=record.id,
+        note=f"rollout {record.id}: {say.stage(record)}",
+    )
+
+
+# --- taking in what was seen -----------------------------------------------------------------------------------------
+def _absorb(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
+    release = observation.release
+    if release is not None and same_traffic(release, wish(record)) and release.generation == record.release_generation:
+        record = replace(record, applied_generation=record.release_generation)
+    if observation.skew:
+        record = replace(record, skew=observation.skew)
+    record = sums.absorb(record, observation, now)
+    trouble = _trouble(record, observation)
+    since = (record.trouble_since or now.isoformat()) if trouble else ""
+    return replace(record, trouble_since=since)
+
+
+def same_traffic(a: Release, b: Release) -> bool:
+    """True when two Releases send the same requests to the same bundles."""
+    return (a.champion, a.candidate, a.candidate_weight, a.shadow_percent) == (
+        b.champion,
+        b.candidate,
+        b.candidate_weight,
+        b.shadow_percent,
+    )
+
+
+def _confirmed(record: RolloutRecord) -> bool:
+    return record.applied_generation == record.release_generation
+
+
+def _trouble(record: RolloutRecord, observation: Observation) -> str:
+    """Why nothing can be decided now, or ""."""
+    if observation.error:
+        return observation.error
+    if observation.release is None:
+        return "the servers do not say what they apply"
+    live = observation.release.champion
+    if record.applied_generation == 0 and live.digest not in (record.champion.digest, record.candidate.digest):
+        return f"the servers' champion is version {live.version}, this rollout's is {say.arm(record.champion)}"
+    if not _confirmed(record):
+        note = f" ({observation.note})" if observation.note else ""
+        return f"the servers have not confirmed release {record.release_generation} yet{note}"
+    if record.phase in (Phase.STARTING, Phase.SHADOW, Phase.CANARY) and not observation.candidate_ready:
+        return "the candidate is not ready"
+    return ""
+
+
+def _pending(record: RolloutRecord, observation: Observation) -> str:
+    note = f" ({observation.note})" if observation.note else ""
+    return _trouble(record, observation) or f"waiting for the registry{note}"
+
+
+def _taken_over(record: RolloutRecord, observation: Observation) -> bool:
+    """True when somebody else set the traffic after this rollout did."""
+    return record.applied_generation > 0 and _overtaken(record, observation)
+
+
+def _overtaken(record: RolloutRecord, observation: Observation) -> bool:
+    release = observation.release
+    return (
+        release is not None
+        and release.generation > record.release_generation
+        and not same_traffic(release, wish(record))
+    )
+
+
+def _wrong_champion(record: RolloutRecord, observation: Observation) -> bool:
+    release = observation.release
+    return release is not None and release.champion.digest not in (record.champion.digest, record.candidate.digest)
+
+
+# --- deciding --------------------------------------------------------------------------------------------------------
+def _decide(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
+    phase = record.phase
+    if phase is Phase.ABORTING:
+        return _finish_abort(record, observation, now)
+    if phase in TERMINAL:  # whoever set the traffic after the end is in charge, and needs no confirmation from us
+        over = _overtaken(record, observation)
+        return replace(record, applied_generation=record.release_generation) if over else record
+    if _taken_over(record, observation):
+        if phase is Phase.PAUSED and record.pause_kind == "taken_over":
+            return record
+        release = observation.release
+        by = f"rollout {release.rollout}" if release is not None and release.rollout else "a person"
+        generation = release.generation if release is not None else 0
+        return _pause(record, observation, now, "taken_over", f"{by} set the traffic meanwhile (release {generation})")
+    if phase is Phase.PROMOTING:
+        return _finish_promotion(record, observation, now)
+    if phase is Phase.STARTING:
+        return _decide_starting(record, observation, now)
+    return _decide_measuring(record, observation, now)
+
+
+def _decide_starting(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
+    if observation.candidate_error:
+        return _abort(record, observation, now, ENGINE, _cannot_start(observation))
+    trouble = _trouble(record, observation)
+    if not trouble:
+        shadow = record.plan.shadow_percent > 0
+        what = f"{say.arm(record.candidate)} is ready"
+        if shadow:
+            target = replace(record, phase=Phase.SHADOW, shadow_percent=record.plan.shadow_percent)
+            sentence = f"{what}: shadow of {say.weight(target.shadow_percent)} begins"
+        else:
+            target = replace(record, phase=Phase.CANARY, step=0, weight=record.plan.steps[0])
+            sentence = f"{what}, no shadow: canary of {say.weight(target.weight)} begins"
+        return _enter(record, target, observation, now, ENGINE, sentence)
+    if record.applied_generation == 0 and not _wrong_champion(record, observation):
+        record = _outbid(record, observation)
+    return _hold_in_trouble(record, observation, now, trouble)
+
+
+def _decide_measuring(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
+    metrics = judge(record, observation)
+    record = replace(record, last_metrics=metrics)
+    failed = _with_earlier(record.failed, [m for m in metrics if m.verdict is Verdict.FAIL])
+    if failed and _worth_explaining(record, observation, failed, now):
+        status = f"{say.stage(record)}: failed, waiting for the comparison of live features to name a cause"
+        return replace(record, failed=tuple(failed), status=status)
+    if failed:
+        sentence = f"{say.stage(record)}: {'; '.join(m.why for m in failed)}"
+        return _abort(record, observation, now, ENGINE, sentence)
+    if observation.candidate_error:
+        return _abort(record, observation, now, ENGINE, _cannot_start(observation))
+    if record.phase is Phase.PAUSED:
+        return replace(record, status=f"paused: {record.pause_reason}")
+    trouble = _trouble(record, observation)
+    if trouble:
+        return _hold_in_trouble(record, observation, now, trouble)
+    silent = _age(max(record.last_data_at, record.phase_since, record.deadline_from), now)
+    if silent > record.plan.no_data_seconds:
+        reason = f"no requests for {say.seconds(silent)}; traffic stays as it is"
+        return _pause(record, observation, now, "no_data", reason)
+    if record.phase is Phase.WATCHING:
+        return _decide_watching(record, observation, now)
+    return _decide_advance(record, observation, now, metrics)
+
+
+def _with_earlier(earlier: tuple[MetricVerdict, ...], failed: list[MetricVerdict]) -> list[MetricVerdict]:
+    """A FAIL stays one, whatever later looks say."""
+    named = {metric.metric for metric in failed}
+    return [*failed, *[metric for metric in earlier if metric.metric not in named]]
+
+
+def _worth_explaining(
+    record: RolloutRecord, observation: Observation, failed: list[MetricVerdict], now: datetime
+) -> bool:
+    """True while a FAIL in shadow, which hurts nobody, can still get a cause: live features are being compared, and
+    have not been yet. Hard failures explain themselves."""
+    return (
+        record.phase is Phase.SHADOW
+        and observation.skew_expected
+        and not record.skew
+        and all(metric.metric in EXPLAINED_BY_FEATURES for metric in failed)
+        and _age(record.phase_since, now) < EXPLAIN_SECONDS
+    )
+
+
+def _decide_advance(
+    record: RolloutRecord, observation: Observation, now: datetime, metrics: tuple[MetricVerdict, ...]
+) -> RolloutRecord:
+    minimum = _min_requests(record)
+    enough = record.last_requests >= minimum
+    fresh = bool(record.last_data_at) and _age(record.last_data_at, now) <= min(
+        FRESH_SECONDS, record.plan.no_data_seconds
+    )
+    waiting = [m for m in metrics if required(m) and m.verdict is not Verdict.PASS]
+    if enough and fresh and not waiting:
+        return _advance(record, observation, now, ENGINE, f"{say.stage(record)}: {_all_why(metrics)}")
+    stuck = [m for m in waiting if hopeless(m)]
+    if enough and stuck and len(stuck) == len(waiting):
+        return _pause(record, observation, now, "inconclusive", "; ".join(m.why for m in stuck))
+    if _age(record.deadline_from or record.started_at, now) > record.plan.max_seconds:
+        reason = f"no verdict within {say.seconds(record.plan.max_seconds)}: " + (
+            "; ".join(m.why for m in waiting)
+            or f"{say.count(record.last_requests, 'request')} of {minimum:,} that the plan wants"
+        )
+        return _pause(record, observation, now, "inconclusive", reason)
+    return replace(record, status=_waiting_for(record, observation, waiting, minimum))
+
+
+def _decide_watching(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
+    lasted = _age(record.phase_since, now)
+    if lasted >= record.plan.watch_seconds and record.last_requests > 0:
+        sentence = (
+            f"watched for {say.seconds(lasted)} and {say.count(record.last_requests, 'request')}, nothing failed: "
+            f"{say.arm(record.candidate)} stays champion, {say.arm(record.rollback_target)} need not stay warm"
+        )
+        return _enter(record, replace(record, phase=Phase.PROMOTED), observation, now, ENGINE, sentence)
+    return replace(record, status=f"watching for {say.seconds(max(0.0, record.plan.watch_seconds - lasted))} more")
+
+
+def _advance(record: RolloutRecord, observation: Observation, now: datetime, actor: str, because: str) -> RolloutRecord:
+    """Shadow -> first canary step -> ... -> promotion."""
+    after = sums.counting_phase(record)
+    plan = record.plan
+    step_after = 0 if after is Phase.SHADOW else record.step + 1
+    if step_after < len(plan.steps):
+        target = replace(record, phase=Phase.CANARY, step=step_after, weight=plan.steps[step_after], shadow_percent=0.0)
+        sentence = f"{because}. Next: canary {say.weight(target.weight)}"
+        return _enter(record, target, observation, now, actor, sentence)
+    return _promote(record, observation, now, actor, f"{because}. Next: {say.arm(record.candidate)} becomes champion")
+
+
+def _promote(
+    record: RolloutRecord, observation: Observation, now: datetime, actor: str, sentence: str
+) -> RolloutRecord:
+    target = replace(record, phase=Phase.PROMOTING, weight=100.0, shadow_percent=0.0)
+    return _enter(record, target, observation, now, actor, sentence)
+
+
+def _abort(record: RolloutRecord, observation: Observation, now: datetime, actor: str, because: str) -> RolloutRecord:
+    target = replace(record, phase=Phase.ABORTING, weight=0.0, shadow_percent=0.0)
+    sentence = f"{because}. Rolled back: {say.arm(record.rollback_target)} answers everything"
+    return _enter(record, target, observation, now, actor, sentence)
+
+
+def _finish_promotion(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
+    if not (_confirmed(record) and record.effects_generation == record.release_generation):
+        return replace(record, status=_pending(record, observation))
+    champion = f"{say.arm(record.candidate)} is champion"
+    if record.plan.watch_seconds > 0:
+        lasts = say.seconds(record.plan.watch_seconds)
+        sentence = f"{champion}; {say.arm(record.rollback_target)} stays warm for {lasts}"
+        return _enter(record, replace(record, phase=Phase.WATCHING), observation, now, ENGINE, sentence, moves=False)
+    return _enter(record, replace(record, phase=Phase.PROMOTED), observation, now, ENGINE, champion, moves=False)
+
+
+def _finish_abort(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
+    if _confirmed(record) and record.effects_generation == record.release_generation:
+        sentence = f"the servers confirmed: {say.arm(record.rollback_target)} answers everything"
+        return _enter(record, replace(record, phase=Phase.ABORTED), observation, now, ENGINE, sentence, moves=False)
+    return replace(_outbid(record, observation), status=_pending(record, observation))
+
+
+# --- holding ---------------------------------------------------------------------------------------------------------
+def _hold_in_trouble(record: RolloutRecord, observation: Observation, now: datetime, trouble: str) -> RolloutRecord:
+    lasted = _age(record.trouble_since, now)
+    if lasted > record.plan.no_data_seconds:
+        reason = f"for {say.seconds(lasted)}: {trouble}; traffic stays as it is"
+        return _pause(record, observation, now, "error", reason)
+    return replace(record, status=f"holding: {trouble}")
+
+
+def _pause(record: RolloutRecord, observation: Observation, now: datetime, kind: str, reason: str) -> RolloutRecord:
+    resume_phase = sums.counting_phase(record)
+    target = replace(record, phase=Phase.PAUSED, resume_phase=resume_phase, pause_reason=reason, pause_kind=kind)
+    return _enter(
+        record, target, observation, now, record.command_by if kind == "person" else ENGINE,
+        f"paused at {say.stage(record)}: {reason}", moves=False, keeps_count=True,
+    )  # fmt: skip
+
+
+def _resume(record: RolloutRecord, observation: Observation, now: datetime, actor: str) -> RolloutRecord:
+    phase = record.resume_phase or Phase.STARTING
+    accepted = record.pause_kind == "inconclusive" and phase in (Phase.SHADOW, Phase.CANARY)
+    target = replace(
+        record, phase=phase, resume_phase=None, pause_reason="", pause_kind="", trouble_since="",
+        deadline_from=now.isoformat(),
+    )  # fmt: skip
+    if accepted and not _trouble(target, observation):
+        why = f"{actor} resumed and so accepted at {say.stage(record)}: {record.pause_reason}"
+        return _advance(target, observation, now, actor, why)
+    sentence = f"resumed at {say.stage(target)}"
+    moves = not _confirmed(record)
+    return _enter(record, target, observation, now, actor, sentence, moves=moves, keeps_count=True)
+
+
+def _waiting_for(record: RolloutRecord, observation: Observation, waiting: list[MetricVerdict], minimum: int) -> str:
+    """How long a decision still takes at the present traffic."""
+    share = record.shadow_percent if record.phase is Phase.SHADOW else record.weight
+    per_second = observation.requests_per_second * share / 100
+    missing = max(0, minimum - record.last_requests)
+    needed = max([missing, *[m.needed or 0 for m in waiting]])
+    unknown = [m.metric for m in waiting if m.needed is None]
+    text = f"{say.stage(record)}: {say.count(record.last_requests, 'request')} so far"
+    if needed:
+        text += f"; a decision takes {say.wait(needed, per_second)}"
+    if unknown:
+        text += f"; not to be foreseen for {', '.join(unknown)}"
+    return text
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+def _take_command(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
+    command, actor = record.command, record.command_by or "somebody"
+    no = refusal(record, command, observation)
+    if no or (command == "abort" and record.phase is Phase.ABORTING):
+        sentence = f"{command} refused: {no}" if no else "abort: it is being rolled back already"
+        return _enter(record, record, observation, now, actor, sentence, moves=False, keeps_count=True)
+    if command == "abort":
+        return _abort(record, observation, now, actor, f"{actor} aborted at {say.stage(record)}")
+    if command == "pause":
+        return _pause(record, observation, now, "person", f"{actor} paused it")
+    if command == "resume":
+        return _resume(record, observation, now, actor)
+    if sums.counting_phase(record) is Phase.WATCHING:
+        sentence = f"{actor} ended the watch: {say.arm(record.candidate)} stays champion"
+        return _enter(record, replace(record, phase=Phase.PROMOTED), observation, now, actor, sentence)
+    evidence = _all_why(judge(record, observation)) or "no evidence yet"
+    sentence = f"{actor} promoted at {say.stage(record)}. Evidence at that moment: {evidence}"
+    return _promote(record, observation, now, actor, sentence)
+
+
+# --- writing a decision ----------------------------------------------------------------------------------------------
+def _enter(
+    record: RolloutRecord,
+    target: RolloutRecord,
+    observation: Observation,
+    now: datetime,
+    actor: str,
+    sentence: str,
+    *,
+    moves: bool = True,
+    keeps_count: bool = False,
+) -> RolloutRecord:
+    """Write a decision: from `record` to `target`. `moves`: the wished Release changes and gets a new generation;
+    `keeps_count`: the evidence of the step goes on."""
+    at = now.isoformat()
+    generation = _above(record, observation)
+    metrics = judge(record, observation)
+    whole, part = sums.total(record), sums.of_step(record)
+    decision = Decision(
+        at=at,
+        generation=generation,
+        actor=actor,
+        phase_before=record.phase,
+        phase_after=target.phase,
+        weight_before=record.weight,
+        weight_after=target.weight,
+        sentence=sentence,
+        metrics=metrics,
+        skew=tuple(finding for finding in record.skew if finding.skewed),
+        evidence=_facts(whole, part, observation),
+    )
+    target = replace(
+        target,
+        generation=generation,
+        release_generation=generation if moves else target.release_generation,
+        decisions=(*record.decisions, decision),
+        last_metrics=metrics,
+        status=sentence,
+        command="",
+        command_by="",
+        failed=(),
+    )
+    if target.phase is not Phase.PAUSED:
+        target = replace(target, resume_phase=None, pause_reason="", pause_kind="")
+    if keeps_count:
+        return target
+    return replace(
+        target,
+        phase_since=at,
+        step_start=whole,
+        step_baseline={
+            "pairs": sums.num_pairs(whole),
+            "candidate_requests": whole.candidate.failures.n,
+            "champion_requests": whole.champion.failures.n,
+            "user_failures": whole.user_failures,
+        },
+        last_requests=0,
+        last_data_at="",
+        trouble_since="",
+    )
+
+
+def _facts(whole: Tally, part: Tally, observation: Observation) -> dict[str, object]:
+    """The counts behind a decision."""
+    return {
+        "pairs": sums.num_pairs(whole),
+        "shadow_dropped": whole.pairs.dropped,
+        "candidate_requests": whole.candidate.failures.n,
+        "candidate_failures": whole.candidate.failures.events,
+        "step_candidate_requests": part.candidate.failures.n,
+        "step_champion_requests": part.champion.failures.n,
+        "labelled_pairs": whole.pairs.loss_difference.n,
+        "user_failures": whole.user_failures,
+        "latency_p50_ms": whole.candidate.latency_p50_ms,
+        "latency_p99_ms": whole.candidate.latency_p99_ms,
+        "requests_per_second": observation.requests_per_second,
+        "retraining_noise": observation.retraining_noise,
+    }
+
+
+def _above(record: RolloutRecord, observation: Observation) -> int:
+    live = observation.release.generation if observation.release is not None else 0
+    return max(record.generation, live) + 1
+
+
+def _outbid(record: RolloutRecord, observation: Observation) -> RolloutRecord:
+    """Ask again with a generation above what the servers have, when they have something else of at least ours."""
+    release = observation.release
+    if release is None or release.generation < record.release_generation or same_traffic(release, wish(record)):
+        if release is not None and release.generation > record.release_generation:
+            return replace(record, release_generation=release.generation, generation=release.generation,
+                           applied_generation=release.generation)  # fmt: skip
+        return record
+    generation = _above(record, observation)
+    return replace(record, generation=generation, release_generation=generation)
+
+
+def _min_requests(record: RolloutRecord) -> int:
+    return record.plan.shadow_min_requests if record.phase is Phase.SHADOW else record.plan.min_requests
+
+
+def _age(since: str, now: datetime) -> float:
+    # Never below zero: a clock that was set back must not make anything look as if it came from the future.
+    return max(0.0, (now - datetime.fromisoformat(since)).total_seconds()) if since else 0.0
+
+
+def _cannot_start(observation: Observation) -> str:
+    return f"the candidate cannot be brought up: {observation.candidate_error}"
+
+
+def _all_why(metrics: tuple[MetricVerdict, ...]) -> str:
+    return "; ".join(m.why for m in metrics if required(m))
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+def _tell(record: RolloutRecord) -> tuple[Action, ...]:
+    return tuple(
+        Notify(number, decision) for number, decision in enumerate(record.decisions) if number >= record.notified
+    )
+
+
+def _reconcile(record: RolloutRecord, observation: Observation) -> tuple[Action, ...]:
+    """What brings the world to the record's wish. To promote, the registry before the traffic, so that nobody is served
+    by a champion that the registry does not know as such; to roll back, the traffic first. Servers that do
+    not answer are only told to roll back: the release in the store says so even when they come up without us."""
+    phase = sums.counting_phase(record)
+    release = observation.release
+    if (release is None or observation.error) and phase is not Phase.ABORTING:
+        return ()
+    behind = release is None or release.generation < record.release_generation
+    never_ours = record.applied_generation == 0 and phase is Phase.STARTING and _wrong_champion(record, observation)
+    traffic: list[Action] = []
+    if behind and not never_ours and not settled(record):
+        traffic.append(SetTraffic(wish(record)))
+    if record.effects_generation < record.release_generation:
+        if phase is Phase.PROMOTING:
+            return (Promote(record.release_generation), *traffic)
+        if phase is Phase.ABORTING:
+            return (*traffic, Retire(record.release_generation))
+    return tuple(traffic)
