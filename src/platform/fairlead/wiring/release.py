@@ -4,12 +4,14 @@ import getpass
 import json
 from typing import Any
 
+from fairlead.atomic import write_atomic
 from fairlead.errors import GatesFailed, VersionNotFound
 from fairlead.records.codec import from_json
 from fairlead.records.evaluation import Evaluation
 from fairlead.records.evidence import Verdict
 from fairlead.records.registry import Version
 from fairlead.records.rollout import Phase, RolloutRecord
+from fairlead.reports.html import render_html
 from fairlead.reports.model import KeyValues, Report, Section
 from fairlead.wiring.context import Context
 from fairlead.wiring.models import arm_of, champion, load_version
@@ -126,6 +128,15 @@ def rollout_outcome(context: Context, record: RolloutRecord, version: Version) -
         writes={"rollout": [record.id]},
         report=rollout_report(context, record),
     )
+
+
+def finish_rollout(context: Context, record: RolloutRecord) -> str:
+    """Write the HTML report of a rollout; returns its path."""
+    path = context.home / "rollouts" / f"{record.id}.html"
+    data = render_html(rollout_report(context, record)).encode()
+    write_atomic(path, data)
+    context.store.write(f"reports/{context.project.project}/rollouts/{record.id}.html", data)
+    return str(path)
 
 
 def register_bundle(context: Context, folder: str, why: str) -> Version:

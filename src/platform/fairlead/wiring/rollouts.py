@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 
 from fairlead.clock import SystemClock
 from fairlead.deploy.backends.serving import ServingEffects
+from fairlead.deploy.rollout.lease import host_of
 from fairlead.deploy.rollout.loop import RolloutLoop
 from fairlead.deploy.rollout.plan import plan_from_spec
-from fairlead.deploy.rollout.start import new_rollout
+from fairlead.deploy.rollout.start import list_rollouts, load, new_rollout, open_rollout, send_command
 from fairlead.deploy.rollout.why import explain
 from fairlead.errors import IntegrityError, ServeError
 from fairlead.features.statistics import StatisticsBuilder
+from fairlead.records.codec import to_value
 from fairlead.records.data import SkewFinding, Statistics
 from fairlead.records.registry import Version
 from fairlead.records.rollout import Observation, RolloutRecord
@@ -26,6 +29,7 @@ from fairlead.wiring.serving import client as serving_client
 
 _SKEW_ROWS = 20_000
 _SKEW_EVERY_SECONDS = 1.0
+_COMMAND_SECONDS = 30.0
 
 
 class LiveWorld:
@@ -94,15 +98,14 @@ def live_statistics(rows: pa.Table, version: LoadedVersion) -> Statistics:
     return builder.finish()
 
 
-def begin_rollout(context: Context, current: Version, candidate: Version, actor: str = "") -> RolloutRecord:
+def begin_rollout(context: Context, current: Version, candidate: Version, actor: str = "pipeline") -> RolloutRecord:
     """A new rollout of `candidate` against the champion, or the open one of the same candidate taken up again."""
-    plan = plan_from_spec(context.project.deploy.rollout, context.project.serve)
-    registry = context.registry()
-    record = new_rollout(
-        context.store, context.project.project, plan, arm_of(current), arm_of(candidate), SystemClock(), actor or "pipeline"
-    )
-    if registry.aliases().get("candidate") != candidate.number:
-        registry.set_alias("candidate", candidate.number, actor=actor or "pipeline", why=f"rollout {record.id}")
+    model = context.project.project
+    record = open_rollout(context.store, model)
+    if record is None or record.candidate.digest != candidate.digest:
+        plan = plan_from_spec(context.project.deploy.rollout, context.project.serve)
+        record = new_rollout(context.store, model, plan, arm_of(current), arm_of(candidate), SystemClock(), actor)
+    context.registry().set_alias("candidate", candidate.number, actor=actor, why=f"rollout {record.id}")
     return record
 
 
@@ -110,15 +113,62 @@ def host_rollout(
     context: Context, record: RolloutRecord, on_tick: Callable[[RolloutRecord], None] | None = None
 ) -> RolloutRecord:
     """Run the loop in this process until the rollout ends or is paused for a person."""
+
+    def told(record: RolloutRecord, observation: Observation) -> None:
+        if on_tick is not None:
+            on_tick(record)
+
+    return _loop(context, record).run(on_tick=told)
+
+
+def command_rollout(context: Context, record: RolloutRecord, command: str, by: str) -> RolloutRecord:
+    """Leave a command for the host of a rollout; when nobody hosts it, host it until the command is carried out."""
+    changed = send_command(context.store, record.model, record.id, command, by)
+    clock = SystemClock()
+    if host_of(context.store, record.model, record.id, clock) is None:
+        return _loop(context, changed).follow_command()
+    deadline = clock.monotonic() + _COMMAND_SECONDS
+    while changed.command and clock.monotonic() < deadline:
+        clock.sleep(0.2)
+        changed = load(context.store, record.model, record.id)
+    return changed
+
+
+def _loop(context: Context, record: RolloutRecord) -> RolloutLoop:
     client = serving_client(context)
     world = LiveWorld(context, record, client)
     effects = ServingEffects(client, context.registry())
-    loop = RolloutLoop(context.store, effects, world.observe, SystemClock(), record.model, record.id)
-    return loop.run(on_tick=on_tick)
+    return RolloutLoop(
+        context.store, effects, lambda _: world.observe(), SystemClock(), model=record.model, rollout=record.id
+    )
+
+
+def find_rollout(context: Context, rollout: str | None) -> RolloutRecord:
+    """A rollout by its id, or the newest. Raises RolloutNotFound."""
+    return load(context.store, context.project.project, rollout)
+
+
+def all_rollouts(context: Context) -> tuple[RolloutRecord, ...]:
+    """All rollouts of the project's model, oldest first."""
+    return list_rollouts(context.store, context.project.project)
+
+
+def summarize(record: RolloutRecord) -> dict[str, Any]:
+    """The record as JSON, with the facts that people ask for first."""
+    weights = [decision.weight_after for decision in record.decisions]
+    return {
+        "id": record.id,
+        "phase": record.phase.value,
+        "champion": record.champion.version,
+        "candidate": record.candidate.version,
+        "weight": record.weight,
+        "max_weight": max(weights, default=0.0),
+        "decisions": [to_value(decision) for decision in record.decisions],
+        "last_metrics": [to_value(metric) for metric in record.last_metrics],
+        "record": to_value(record),
+    }
 
 
 def rollout_report(context: Context, record: RolloutRecord) -> Report:
     """The rollout with all its evidence."""
     return explain(record)
-
-

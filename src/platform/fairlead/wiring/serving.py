@@ -140,7 +140,7 @@ def _start_process(context: Context, clock: Clock) -> ServingState:
     overrides = [part for override in context.overrides for part in ("--set", override)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fairlead", "serve", "-f", str(context.loaded.path), *overrides],
+            [sys.executable, "-m", "fairlead.cli", "serve", "-f", str(context.loaded.path), *overrides],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

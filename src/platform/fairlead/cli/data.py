@@ -1,0 +1,50 @@
+"""`fairlead data profile | validate | split`."""
+
+import argparse
+
+from fairlead.cli.output import emit, say
+from fairlead.cli.stages import manual_run_id, new_context, run_stages
+from fairlead.cli.verbs import SubVerb
+
+HELP = "look at, validate and split data"
+
+
+def _profile(args: argparse.Namespace) -> int:
+    from fairlead.atomic import write_atomic
+    from fairlead.data.prepare import validate_data
+    from fairlead.data.report import validation_report
+    from fairlead.reports.html import render_html
+
+    context = new_context(args, manual_run_id())
+    result = validate_data(context.project, context.base, context.run_folder / "validate", lambda message, share=None: None)
+    report = validation_report(context.project, result)
+    path = context.run_folder / "reports" / "profile.html"
+    write_atomic(path, render_html(report).encode())
+    say(f"report: {path}")
+    emit(args, result.statistics, report)
+    return 0
+
+
+def _validate(args: argparse.Namespace) -> int:
+    return run_stages(args, "validate")
+
+
+def _split(args: argparse.Namespace) -> int:
+    return run_stages(args, "prepare")
+
+
+SUBVERBS = {
+    "profile": SubVerb(
+        "statistics of every column", _profile, examples="fairlead data profile\nfairlead data profile -o json"
+    ),
+    "validate": SubVerb(
+        "check the rows against the schema, quarantine those that break it",
+        _validate,
+        examples="fairlead data validate\nfairlead data validate --set data.validate.max_rejected=1%",
+    ),
+    "split": SubVerb(
+        "write the prepared data: train, validation, test",
+        _split,
+        examples="fairlead data split\nfairlead data split --set data.split.by=random",
+    ),
+}

@@ -1,0 +1,44 @@
+"""`fairlead deploy`: a version to the servers, or what they serve."""
+
+import argparse
+
+from fairlead.cli.output import emit, say
+from fairlead.cli.stages import manual_run_id, new_context
+
+HELP = "put a version on the servers, or show what they serve"
+EXAMPLES = """
+fairlead deploy
+fairlead deploy --version 3
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `fairlead deploy`."""
+    parser.add_argument("--version", default=None, help="bring this version to traffic: bootstrap or rollout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Without --version: bring the servers up with the champion when they are down, and say what is live."""
+    from fairlead.errors import EXIT_NOT_ENOUGH_EVIDENCE, EXIT_VERDICT_FAIL, VersionNotFound
+    from fairlead.wiring import steps
+    from fairlead.wiring.models import arm_of, champion
+    from fairlead.wiring.serving import ensure_serving
+
+    context = new_context(args, manual_run_id())
+    if args.version is not None:
+        version = context.registry().get(args.version)
+        result = steps.deploy(context.to_json(), version.number)
+        emit(args, result, f"{result['summary']}\nreport: {result['report_html']}")
+        return {"aborted": EXIT_VERDICT_FAIL, "paused": EXIT_NOT_ENOUGH_EVIDENCE}.get(result["outcome"], 0)
+    current = champion(context)
+    if current is None:
+        raise VersionNotFound("there is no champion to deploy", fix="fairlead run, or fairlead deploy --version N")
+    client = ensure_serving(context, arm_of(current))
+    say(f"serving at {client.url}")
+    status = client.release()
+    live = status["applied"] or {}
+    text = f"champion: version {live['champion']['version']}" if live else "nothing is applied yet"
+    if live.get("candidate"):
+        text += f"; candidate: version {live['candidate']['version']} at {live['candidate_weight']:g} %"
+    emit(args, {"url": client.url, **status}, text)
+    return 0

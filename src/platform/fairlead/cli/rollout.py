@@ -1,0 +1,125 @@
+"""`fairlead rollout ...`: a candidate meets live traffic."""
+
+import argparse
+from typing import Any
+
+from fairlead.cli.output import emit, say
+from fairlead.cli.stages import manual_run_id, new_context
+from fairlead.cli.verbs import SubVerb
+
+HELP = "bring a candidate to live traffic on evidence"
+
+
+def _id_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", nargs="?", default=None, help="the rollout (default: the newest)")
+
+
+def _start_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", default="candidate", help="the candidate: number or alias (default: candidate)")
+
+
+def _start(args: argparse.Namespace) -> int:
+    from fairlead.errors import EXIT_NOT_ENOUGH_EVIDENCE, EXIT_VERDICT_FAIL, RolloutError
+    from fairlead.wiring.models import arm_of, champion
+    from fairlead.wiring.release import actor, finish_rollout
+    from fairlead.wiring.rollouts import begin_rollout, host_rollout
+    from fairlead.wiring.serving import ensure_serving
+
+    context = new_context(args, manual_run_id())
+    candidate, current = context.registry().get(args.version), champion(context)
+    if current is None:
+        raise RolloutError("there is no champion to compare with", fix=f"fairlead model promote {candidate.number} --why ...")
+    if current.number == candidate.number:
+        raise RolloutError(f"version {candidate.number} is the champion already", fix="name another with --version")
+    ensure_serving(context, arm_of(current))
+    record = begin_rollout(context, current, candidate, actor())
+    say(f"rollout {record.id}: version {candidate.number} against champion {current.number}")
+    told = ""
+
+    def tell(record: Any) -> None:
+        nonlocal told
+        if record.status != told:
+            told = record.status
+            say(f"  {record.phase.value:<9} {record.status}")
+
+    ended = host_rollout(context, record, tell)
+    report = finish_rollout(context, ended)
+    emit(args, ended, f"{ended.decisions[-1].sentence if ended.decisions else ended.status}\nreport: {report}")
+    return {"promoted": 0, "aborted": EXIT_VERDICT_FAIL}.get(ended.phase.value, EXIT_NOT_ENOUGH_EVIDENCE)
+
+
+def _load(args: argparse.Namespace) -> Any:
+    from fairlead.wiring.rollouts import find_rollout
+
+    context = new_context(args)
+    return context, find_rollout(context, args.id)
+
+
+def _get(args: argparse.Namespace) -> int:
+    from fairlead.wiring.rollouts import summarize
+
+    _, record = _load(args)
+    summary = summarize(record)
+
+    def text(screen: Any) -> None:
+        from rich.table import Table
+
+        screen.print(
+            f"rollout {record.id}: version {record.candidate.version} against champion {record.champion.version}, "
+            f"[bold]{record.phase.value}[/bold], weight {record.weight:g} %, shadow {record.shadow_percent:g} %"
+        )
+        if record.pause_reason:
+            screen.print(f"paused: {record.pause_reason}")
+        if record.status:
+            screen.print(record.status)
+        table = Table("metric", "verdict", "observed", "bound", "requests", "why", box=None, pad_edge=False)
+        for metric in record.last_metrics:
+            observed = "" if metric.observed is None else f"{metric.observed:.4g}"
+            bound = "" if metric.bound is None else f"{metric.bound:.4g}"
+            table.add_row(metric.metric, metric.verdict.value, observed, bound, f"{metric.n:,}", metric.why)
+        screen.print(table)
+
+    emit(args, summary, text)
+    return 0
+
+
+def _why(args: argparse.Namespace) -> int:
+    from fairlead.wiring.release import finish_rollout
+    from fairlead.wiring.rollouts import explain_text
+
+    context, record = _load(args)
+    emit(args, record, explain_text(record))
+    say(f"report: {finish_rollout(context, record)}")
+    return 0
+
+
+def _command(command: str) -> Any:
+    def run(args: argparse.Namespace) -> int:
+        from fairlead.wiring.release import actor
+        from fairlead.wiring.rollouts import command_rollout
+
+        context, record = _load(args)
+        changed = command_rollout(context, record, command, actor())
+        last = changed.decisions[-1].sentence if changed.decisions else changed.status
+        emit(args, changed, f"rollout {changed.id}: {command} ({changed.phase.value}). {last}")
+        return 0
+
+    return run
+
+
+SUBVERBS = {
+    "start": SubVerb(
+        "start the rollout of a candidate, or take up the open one",
+        _start,
+        _start_arguments,
+        "fairlead rollout start --version 3\nfairlead rollout start --version 4 --set deploy.rollout.shadow=off",
+    ),
+    "get": SubVerb("where a rollout is", _get, _id_argument, "fairlead rollout get\nfairlead rollout get -o json"),
+    "why": SubVerb("explain its decisions from the stored evidence", _why, _id_argument, "fairlead rollout why"),
+    "pause": SubVerb("hold it for a person", _command("pause"), _id_argument, "fairlead rollout pause"),
+    "resume": SubVerb("let it go on", _command("resume"), _id_argument, "fairlead rollout resume"),
+    "promote": SubVerb("promote the candidate by hand", _command("promote"), _id_argument, "fairlead rollout promote"),
+    "abort": SubVerb(
+        "send all traffic back to the champion", _command("abort"), _id_argument, "fairlead rollout abort"
+    ),
+}
