@@ -8,10 +8,11 @@ nowhere.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -191,7 +192,9 @@ def publish(store: Store, folder: Path, model: str | None = None) -> str:
     The URI is the key of the bundle's place, ``bundles/<model>/<digest hex>``, relative to the store, so that a store
     can be moved, copied or mounted elsewhere; `Store.url` makes it absolute. The place follows from the content, and
     the manifest is written last: a reader sees a whole bundle or none, and publishing twice, or at the same time,
-    does no harm and mends what was damaged. With `model` the bundle must be of that model. Raises BundleDamaged, StoreError.
+    does no harm and mends what was damaged. With `model` the bundle must be of that model.
+
+    Raises BundleDamaged, StoreError.
     """
     bundle = Bundle.load(folder)
     if model is not None and model != bundle.manifest.model:
@@ -214,7 +217,7 @@ def fetch_bundle(store: Store, uri: str, digest: str, cache: Path) -> Bundle:
         place = cache / digest_hex(digest)
     except ValueError as error:
         raise BundleDamaged("the bundle's digest is none", where=uri, why=str(error)) from error
-    key = _key_of(store, uri)
+    key = bundle_key(store, uri)
     if place.is_dir():
         try:
             return Bundle.load(place, digest)
@@ -235,7 +238,7 @@ def fetch_bundle(store: Store, uri: str, digest: str, cache: Path) -> Bundle:
     return Bundle.load(place, digest)
 
 
-def _download(store: Store, key: str, folder: Path, digest: str) -> None:
+def _download(store: Store, key: str, folder: Path, digest: str, only: Collection[str] | None = None) -> None:
     try:
         store.download(f"{key}/{MANIFEST}", folder / MANIFEST)
         manifest = read_manifest(folder)
@@ -246,7 +249,7 @@ def _download(store: Store, key: str, folder: Path, digest: str) -> None:
                 why=f"expected {digest}, got {manifest.digest}",
                 fix="Register the bundle that is meant; do not serve this one.",
             )
-        for name in sorted(manifest.files):
+        for name in sorted(manifest.files if only is None else only):
             store.download(f"{key}/{name}", folder / name)
     except KeyMissing as error:
         raise BundleDamaged(
@@ -254,7 +257,8 @@ def _download(store: Store, key: str, folder: Path, digest: str) -> None:
         ) from error
 
 
-def _key_of(store: Store, uri: str) -> str:
+def bundle_key(store: Store, uri: str) -> str:
+    """The key below which the bundle's files are. Raises BundleDamaged for places outside of the store."""
     key = uri.removeprefix(f"{store.uri}/").removesuffix("/")
     if "://" in key:
         raise BundleDamaged(
@@ -264,3 +268,16 @@ def _key_of(store: Store, uri: str) -> str:
             fix="Publish the bundle to the store, or configure the store that holds it.",
         )
     return check_key(key)
+
+
+def stored_lineage(store: Store, uri: str, digest: str) -> Mapping[str, object]:
+    """The lineage of a bundle in the store, verified against its digest, without fetching the model. Raises
+    BundleDamaged, StoreError."""
+    key = bundle_key(store, uri)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        _download(store, key, folder, digest, only=(LINEAGE,))
+        manifest = read_manifest(folder)
+        check_digest(folder / LINEAGE, manifest.files[LINEAGE])
+        told: dict[str, Any] = parsed(folder / LINEAGE, read_bytes(folder / LINEAGE), orjson.loads)
+        return dict(told.get("lineage", {}))

@@ -8,7 +8,7 @@ import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
 from fairlead.bundle.bundle import seal
-from fairlead.bundle.calibration import Calibration
+from fairlead.bundle.calibration import Calibration, Task
 from fairlead.bundle.layout import MODEL, SIGNATURE, STATISTICS, TRANSFORM
 from fairlead.bundle.signature import signature_for
 from fairlead.features.statistics import StatisticsBuilder
@@ -17,7 +17,7 @@ from fairlead.records.codec import to_json
 from fairlead.records.model import BundleManifest
 from fairlead.spec.features import Features
 
-CLASSES = {"binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "regression": ()}
+CLASSES: dict[Task, tuple[str, ...]] = {"binary": ("no", "yes"), "multiclass": ("a", "b", "c"), "regression": ()}
 
 
 def sample_table(rows: int = 200, seed: int = 0) -> pa.Table:
@@ -36,7 +36,7 @@ def sample_table(rows: int = 200, seed: int = 0) -> pa.Table:
     )
 
 
-def linear_graph(transform: Transform, task: str, seed: int = 0) -> onnx.ModelProto:
+def linear_graph(transform: Transform, task: Task, seed: int = 0) -> onnx.ModelProto:
     """A graph with the transform's inputs: numbers times seeded weights, plus a seeded value per category."""
     random = np.random.default_rng(seed)
     outputs = len(CLASSES[task]) if task == "multiclass" else 1
@@ -69,7 +69,7 @@ def linear_graph(transform: Transform, task: str, seed: int = 0) -> onnx.ModelPr
     return model
 
 
-def write_draft(folder: Path, *, task: str = "binary", seed: int = 0) -> Path:
+def write_draft(folder: Path, *, task: Task = "binary", seed: int = 0) -> Path:
     """A draft of a model of `sample_table`'s columns."""
     folder.mkdir(parents=True, exist_ok=True)
     table = sample_table(seed=1)
@@ -85,12 +85,10 @@ def write_draft(folder: Path, *, task: str = "binary", seed: int = 0) -> Path:
 
 
 def sealed_bundle(
-    folder: Path, *, model: str = "flights", task: str = "binary", seed: int = 0, run: str = "run-1"
+    folder: Path, *, model: str = "flights", task: Task = "binary", seed: int = 0, run: str = "run-1"
 ) -> BundleManifest:
     """A sealed bundle; another `seed` gives other weights, hence another digest."""
     write_draft(folder, task=task, seed=seed)
     lineage = {"data_fingerprint": "f" * 64, "code_version": "test", "seed": seed, "run": run}
-    calibration = Calibration(
-        "none" if task == "regression" else "temperature", task, 1.0 if task == "regression" else 1.5
-    )  # type: ignore[arg-type]
+    calibration = Calibration(task="regression") if task == "regression" else Calibration("temperature", task, 1.5)
     return seal(folder, model, lineage, calibration, f"# {model}\n")
