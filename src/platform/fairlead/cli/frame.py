@@ -8,6 +8,7 @@ import importlib.util
 import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -46,7 +47,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse."""
-        raise UsageError(f"{self.prog}: {message}", fix=f"{self.prog} --help")
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        close = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), n=1) if wrong else []
+        fix = f"did you mean {close[0]}?" if close else f"{self.prog} --help"
+        raise UsageError(f"{self.prog}: {message}", fix=fix)
 
     def option_names(self) -> list[str]:
         """All options, for suggestions."""

@@ -50,6 +50,9 @@ class Train(Section):
         512 * 2**20, ge=0, description="Memory for transformed rows kept between epochs, per worker."
     )
     checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="When to save, and how many to keep.")
+    export: Literal["best", "last"] = Field(
+        "best", description="Which epoch's weights are exported: the best one on validation, or the last one."
+    )
     retraining_noise: bool = Field(
         True, description="Also train with another seed to measure the noise that the shadow bound is derived from."
     )
