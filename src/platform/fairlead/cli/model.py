@@ -30,7 +30,9 @@ def _list(args: argparse.Namespace) -> int:
 
     table = Table("version", "alias", "digest", "registered", "test metrics", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(str(row["number"]), ", ".join(row["aliases"]), row["digest"][:19], row["at"][:19], row["headline"])
+        table.add_row(
+            str(row["number"]), ", ".join(row["aliases"]), row["digest"][:19], row["at"][:19], row["headline"]
+        )
     emit(args, rows, table if rows else "no versions yet: fairlead run")
     return 0
 
@@ -68,9 +70,7 @@ def _compare(args: argparse.Namespace) -> int:
     context = new_context(args)
     left, right = version_details(context, args.left), version_details(context, args.right)
     names = sorted({*left["metrics"], *right["metrics"]})
-    rows = [
-        {"metric": n, "left": left["metrics"].get(n), "right": right["metrics"].get(n)} for n in names
-    ]
+    rows = [{"metric": n, "left": left["metrics"].get(n), "right": right["metrics"].get(n)} for n in names]
 
     def text(screen: Any) -> None:
         from rich.table import Table
@@ -152,8 +152,8 @@ def _lineage(args: argparse.Namespace) -> int:
     from fairlead.registry.lineage import forward
 
     context = new_context(args)
-    found = forward(context.store, args.source, project=context.project.project)
-    text = "\n".join(str(line) for line in found) if found else f"no version was made from {args.source}"
+    found = forward(context.store, args.source)
+    text = "\n".join(f"{v.model} version {v.number}, {v.digest}, run {v.run}" for v in found) if found else f"no version was made from {args.source}"
     emit(args, found, text)
     return 0
 

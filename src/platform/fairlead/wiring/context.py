@@ -68,6 +68,3 @@ def context_from_json(text: str) -> Context:
     """The context that `Context.to_json` described."""
     value = json.loads(text)
     return open_context(Path(value["project_file"]), value["overrides"], value["run"])
-
-
-

@@ -28,7 +28,12 @@ def run_prepare(context: Context, progress: StepProgress, source_fingerprint: st
     manifest = result.manifest
     rows = {split: manifest.rows(split) for split in ("train", "validation", "test")}
     return Outcome(
-        facts={"fingerprint": manifest.fingerprint, "task": manifest.task, "source_fingerprint": source_fingerprint, **rows},
+        facts={
+            "fingerprint": manifest.fingerprint,
+            "task": manifest.task,
+            "source_fingerprint": source_fingerprint,
+            **rows,
+        },
         summary="train {train:,}, validation {validation:,}, test {test:,} rows; no leak".format(**rows),
         reads={
             "source": [file.uri for file in manifest.sources],

@@ -15,10 +15,11 @@ from fairlead.atomic import write_atomic
 from fairlead.bundle.bundle import publish, seal
 from fairlead.bundle.calibration import Calibration
 from fairlead.bundle.runtime import Predictor, run_onnx
+from fairlead.clock import SystemClock
 from fairlead.dataset import LABEL, PreparedData, fetch_prepared
 from fairlead.errors import FairleadError
 from fairlead.evaluate.baselines import BaselineData
-from fairlead.evaluate.calibration import fit_calibration
+from fairlead.evaluate.calibration import calibration_facts, fit_calibration
 from fairlead.evaluate.card import model_card
 from fairlead.evaluate.evaluation import EvaluateRequest, evaluate
 from fairlead.evaluate.report import evaluation_report
@@ -78,6 +79,7 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         champion_why=champion_why,
         latency_ms=single_row_latency_ms(predictor, test),
         size_mb=(folder / "model.onnx").stat().st_size / 1e6,
+        calibration=calibration_facts(calibration, raw_validation.logits, validation_labels),
     )
     result = evaluate(request)
 
@@ -99,7 +101,9 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         reads={"prepared": [fingerprint], "draft": [folder.name]},
         writes={"bundle": [sealed.digest]},
         metrics={name: value.value for name, value in result.metrics.items() if value.value is not None},
-        report=evaluation_report(result, title=f"Evaluation of {context.project.project}", run=context.run),
+        report=evaluation_report(
+            result, f"Evaluation of {context.project.project}", run=context.run, split_by=manifest.split_by
+        ),
         seed=spec.seed,
     )
 
@@ -112,13 +116,13 @@ def headline(result: Evaluation) -> str:
     if metric and metric.interval:
         value += f" ({metric.interval.low:.4f} to {metric.interval.high:.4f})"
     failed = [gate.name for gate in result.gates if gate.verdict.value != "PASS"]
-    verdict = f"{len(result.gates)} of {len(result.gates)} gates passed" if not failed else f"failed: {'; '.join(failed)}"
+    verdict = (
+        f"{len(result.gates)} of {len(result.gates)} gates passed" if not failed else f"failed: {'; '.join(failed)}"
+    )
     return f"{value} on {result.rows:,} test rows; {verdict}"
 
 
-def retraining_noise(
-    draft: Path, validation: pa.Table, scores: np.ndarray, calibration: Calibration
-) -> float | None:
+def retraining_noise(draft: Path, validation: pa.Table, scores: np.ndarray, calibration: Calibration) -> float | None:
     """Mean absolute difference of scores to the network of another seed, on the validation split; None without one."""
     twin = twin_of(draft)
     if twin is None:
@@ -227,6 +231,13 @@ def seal_draft(
     card = model_card(
         model=context.project.project, evaluation=result, manifest=data.manifest, lineage=lineage, noise=noise
     )
-    manifest = seal(folder, context.project.project, lineage=lineage, calibration=calibration, card=card)
+    manifest = seal(
+        folder,
+        context.project.project,
+        lineage=lineage,
+        calibration=calibration,
+        card=card,
+        created_at=SystemClock().now().isoformat(),
+    )
     write_atomic(context.run_folder / "evaluation.json", json.dumps(to_value(result)).encode())
     return Sealed(folder, manifest.digest)

@@ -71,12 +71,15 @@ def version_details(context: Context, reference: str) -> dict[str, Any]:
         "config_sha256": lineage.get("config_sha256"),
         "seed": lineage.get("seed"),
         "environment": lineage.get("environment", {}),
-        "steps": [f"{s.step} in run {s.run} at {s.started_at[:19]}: {s.facts.get('summary', '')}" for s in _steps(context, version)],
+        "steps": [
+            f"{s.step} in run {s.run} at {s.started_at[:19]}: {s.facts.get('summary', '')}"
+            for s in _steps(context, version)
+        ],
     }
 
 
 def _steps(context: Context, version: Version) -> list[Any]:
-    return list(backward(context.store, version, project=context.project.project).steps)
+    return list(backward(context.store, version).steps)
 
 
 def version_tree(context: Context) -> "Tree":
@@ -133,9 +136,7 @@ def make_champion(context: Context, version: Version, why: str) -> Version:
     registry.set_alias("champion", version.number, actor=actor(), why=why, evidence={"by": "hand"})
     release = wanted_release(context)
     if release is not None:
-        changed = Release(
-            context.project.project, release.generation + 1, arm_of(version), note=f"by hand: {why}"
-        )
+        changed = Release(context.project.project, release.generation + 1, arm_of(version), note=f"by hand: {why}")
         try:
             client(context).put_release(changed)
         except ServerUnreachable:

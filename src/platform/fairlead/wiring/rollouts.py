@@ -7,20 +7,18 @@ from typing import Any
 import pyarrow as pa
 
 from fairlead.clock import SystemClock
-from fairlead.deploy.backends.serving import ServingEffects
+from fairlead.deploy.backends.serving import ServingEffects, ServingObserver
 from fairlead.deploy.rollout.lease import host_of
 from fairlead.deploy.rollout.loop import RolloutLoop
 from fairlead.deploy.rollout.plan import plan_from_spec
 from fairlead.deploy.rollout.start import list_rollouts, load, new_rollout, open_rollout, send_command
 from fairlead.deploy.rollout.why import explain
-from fairlead.errors import IntegrityError, ServeError
 from fairlead.features.statistics import StatisticsBuilder
 from fairlead.records.codec import to_value
 from fairlead.records.data import SkewFinding, Statistics
 from fairlead.records.registry import Version
 from fairlead.records.rollout import Observation, RolloutRecord
 from fairlead.reports.model import Report
-from fairlead.serve.client import ServingClient
 from fairlead.serve.request_log import read_inputs
 from fairlead.watch.skew import attribute
 from fairlead.wiring.context import Context
@@ -32,60 +30,33 @@ _SKEW_EVERY_SECONDS = 1.0
 _COMMAND_SECONDS = 30.0
 
 
-class LiveWorld:
-    """What the loop observes: the servers' evidence, and live features against both models' training statistics."""
+class LiveFeatures:
+    """Compares the inputs of live requests with both models' training statistics, at most once a second."""
 
-    def __init__(self, context: Context, record: RolloutRecord, client: ServingClient) -> None:
-        registry = context.registry()
-        self._context, self._client, self._started = context, client, record.started_at
-        self._champion = load_version(context, registry.get(str(record.champion.version)))
-        self._candidate = load_version(context, registry.get(str(record.candidate.version)))
-        noises = [v.bundle.statistics.retraining_noise for v in (self._champion, self._candidate)]
-        known = [noise for noise in noises if noise is not None]
-        self._noise = max(known) if known else None
-        self._skew: tuple[SkewFinding, ...] = ()
-        self._skew_at = 0.0
+    def __init__(self, context: Context, champion: LoadedVersion, candidate: LoadedVersion, since: str) -> None:
+        self._context, self._champion, self._candidate, self._since = context, champion, candidate, since
+        self._findings: tuple[SkewFinding, ...] = ()
+        self._looked_at = 0.0
 
-    def observe(self) -> Observation:
-        """One look. What cannot be read becomes `error`, never an exception: an outage must not decide."""
-        try:
-            evidence = self._client.evidence()
-        except (ServeError, IntegrityError) as error:
-            return Observation(None, False, None, None, None, error=error.what, retraining_noise=self._noise)
-        return Observation(
-            release=evidence.release,
-            candidate_ready=evidence.candidate_ready,
-            champion=evidence.champion,
-            candidate=evidence.candidate,
-            pairs=evidence.pairs,
-            skew=self._look_for_skew(),
-            retraining_noise=self._noise,
-            requests_per_second=evidence.requests_per_second,
-            user_failures=evidence.user_failures,
-            error=evidence.error,
-            instance=evidence.instance,
-            candidate_error=evidence.candidate_error,
-            skew_expected=self._context.project.serve.log.enabled,
-        )
-
-    def _look_for_skew(self) -> tuple[SkewFinding, ...]:
+    def __call__(self, record: RolloutRecord) -> tuple[SkewFinding, ...]:
         now = time.monotonic()
-        if now - self._skew_at < _SKEW_EVERY_SECONDS:
-            return self._skew
-        self._skew_at = now
-        rows = read_inputs(self._context.store, self._context.project.project, since=self._started, most=_SKEW_ROWS)
-        if rows is None or rows.num_rows < self._context.project.watch.skew.min_rows:
-            return self._skew
-        self._skew = attribute(
+        if now - self._looked_at < _SKEW_EVERY_SECONDS:
+            return self._findings
+        self._looked_at = now
+        spec = self._context.project.watch.skew
+        rows = read_inputs(self._context.store, self._context.project.project, since=self._since, most=_SKEW_ROWS)
+        if rows is None or rows.num_rows < spec.min_rows:
+            return self._findings
+        self._findings = attribute(
             live_for_champion=live_statistics(rows, self._champion),
             live_for_candidate=live_statistics(rows, self._candidate),
             champion=self._champion.bundle.statistics,
             candidate=self._candidate.bundle.statistics,
-            spec=self._context.project.watch.skew,
-            champion_digest=self._champion.bundle.manifest.digest,
-            candidate_digest=self._candidate.bundle.manifest.digest,
+            spec=spec,
+            champion_digest=self._champion.bundle.digest,
+            candidate_digest=self._candidate.bundle.digest,
         )
-        return self._skew
+        return self._findings
 
 
 def live_statistics(rows: pa.Table, version: LoadedVersion) -> Statistics:
@@ -135,12 +106,19 @@ def command_rollout(context: Context, record: RolloutRecord, command: str, by: s
 
 
 def _loop(context: Context, record: RolloutRecord) -> RolloutLoop:
-    client = serving_client(context)
-    world = LiveWorld(context, record, client)
-    effects = ServingEffects(client, context.registry())
-    return RolloutLoop(
-        context.store, effects, lambda _: world.observe(), SystemClock(), model=record.model, rollout=record.id
+    registry, client = context.registry(), serving_client(context)
+    champion = load_version(context, registry.get(record.champion.version))
+    candidate = load_version(context, registry.get(record.candidate.version))
+    noises = [version.bundle.statistics.retraining_noise for version in (champion, candidate)]
+    known = [noise for noise in noises if noise is not None]
+    compares = context.project.serve.log.enabled
+    observe = ServingObserver(
+        client,
+        skew=LiveFeatures(context, champion, candidate, record.started_at) if compares else None,
+        retraining_noise=max(known) if known else None,
     )
+    effects = ServingEffects(context.store, client, registry)
+    return RolloutLoop(context.store, effects, observe, SystemClock(), model=record.model, rollout=record.id)
 
 
 def find_rollout(context: Context, rollout: str | None) -> RolloutRecord:

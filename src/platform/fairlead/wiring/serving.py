@@ -11,11 +11,10 @@ from pathlib import Path
 
 from fairlead.atomic import write_atomic
 from fairlead.clock import Clock, SystemClock
-from fairlead.errors import ExtraMissing, ServerUnreachable, ServeError
+from fairlead.errors import ExtraMissing, KeyMissing, ServerUnreachable, ServeError
 from fairlead.records.codec import from_json, to_json
 from fairlead.records.release import Arm, Release
 from fairlead.serve.client import ServingClient
-from fairlead.store import KeyMissing
 from fairlead.wiring.context import Context
 
 _START_SECONDS = 90.0
@@ -105,7 +104,9 @@ def ensure_serving(context: Context, champion: Arm, clock: Clock | None = None) 
         if state.pid is not None and not _alive(state.pid):
             raise ServeError("the server process ended at its start", why=_tail(_log_file(context)), where=state.url)
         clock.sleep(0.2)
-    raise ServeError(f"the server did not answer within {_START_SECONDS:.0f} s", where=state.url, why=_tail(_log_file(context)))
+    raise ServeError(
+        f"the server did not answer within {_START_SECONDS:.0f} s", where=state.url, why=_tail(_log_file(context))
+    )
 
 
 def stop_serving(context: Context) -> bool:

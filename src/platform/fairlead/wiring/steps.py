@@ -106,7 +106,9 @@ def _run(step: str, context_json: str, body: Callable[[Context, StepProgress], O
     if outcome.report is not None:
         html = folder / "reports" / f"{step}.html"
         write_atomic(html, render_html(outcome.report).encode())
-        context.store.write(f"reports/{context.project.project}/{context.run or 'manual'}/{step}.html", html.read_bytes())
+        context.store.write(
+            f"reports/{context.project.project}/{context.run or 'manual'}/{step}.html", html.read_bytes()
+        )
         result["report_html"] = str(html)
         result["report_markdown"] = render_markdown(outcome.report)
     write_atomic(folder / "results" / f"{step}.json", json.dumps(result, indent=1).encode())

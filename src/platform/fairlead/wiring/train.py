@@ -148,5 +148,3 @@ def training_report(context: Context, result: FitResult) -> Report:
         subtitle=f"run {context.run or 'manual'}, Python {sys.version.split()[0]}",
         sections=(Section(title="Facts", blocks=(facts,)), Section(title="Curves", blocks=tuple(blocks))),
     )
-
-
