@@ -149,7 +149,7 @@ class Batcher:
                 entry.future.set_exception(DeadlinePassed())
                 continue
             batch.append(entry)
-            rows += entry.item[1]
+            rows += len(entry.item)
         return batch
 
     def _flush(self) -> None:

@@ -36,7 +36,7 @@ def latency_quantile_ms(bins: Mapping[int, int], quantile: float) -> float | Non
 
 @dataclass(slots=True)
 class CallCounts:
-    """Calls of one model. A failed call raised, timed out or answered garbage; a slow one took longer than the bound."""
+    """Calls of one model. Failed: raised, timed out or answered garbage. Slow: took longer than the bound."""
 
     requests: int = 0
     failures: int = 0

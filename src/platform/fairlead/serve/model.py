@@ -1,4 +1,4 @@
-"""One loaded version: columns in, answers out, and how to say what it answers."""
+"""One loaded version: rows in, answers out, and how to say what it answers."""
 
 import math
 import time
@@ -11,16 +11,17 @@ import numpy as np
 
 from fairlead.bundle.bundle import Bundle, fetch_bundle
 from fairlead.bundle.predictor import Predictor
-from fairlead.errors import FairleadError, PredictionFailed
+from fairlead.errors import FairleadError
 from fairlead.records.data import Statistics
 from fairlead.records.model import Signature
 from fairlead.records.release import Arm
-from fairlead.serve.parsing import Columns
+from fairlead.serve.parsing import Row
 from fairlead.store.protocol import Store
 
 LABEL_COLUMN = "__label__"
 
-Item = tuple[Columns, int]
+Item = list[Row]
+"""The rows of one request."""
 
 
 @dataclass(slots=True)
@@ -43,22 +44,14 @@ class LoadedModel:
         self.arm = arm
         self.signature: Signature = bundle.signature
         self._predictor = Predictor(bundle, threads=threads)
-        self._transform = bundle.transform
-        self._inputs = tuple(field.name for field in bundle.signature.inputs)
         self.prior = prior_answer(bundle.signature, bundle.statistics)
+        self.scale = error_scale(bundle.signature, bundle.statistics)
 
-    def predict(self, columns: Columns, rows: int) -> Answer:
-        """Answer `rows` rows. Raises FairleadError (PredictionFailed when scores are not finite)."""
-        prediction = self._predictor.predict_tensors(self._transform.apply_columns(columns, rows))
-        scores = prediction.scores.tolist()
-        if rows == 1 and not isinstance(scores[0], list):
-            finite = math.isfinite(scores[0])
-        else:
-            finite = bool(np.isfinite(prediction.scores).all())
-        if not finite:
-            raise PredictionFailed("the model answered a number that is not finite", where=self.arm.digest)
+    def predict(self, rows: Item) -> Answer:
+        """Answer rows. Raises PredictionFailed, TransformError."""
+        prediction = self._predictor.predict_rows(rows)
         labels = prediction.labels
-        return Answer(scores, labels.tolist() if labels is not None else None)
+        return Answer(prediction.scores.tolist(), labels.tolist() if labels is not None else None)
 
     def predict_many(self, items: Sequence[Item]) -> list[Answer | FairleadError]:
         """Answer several requests in one call of the network; when it fails, one by one, so that a request that the
@@ -66,28 +59,28 @@ class LoadedModel:
         if len(items) == 1:
             return [self._predict_alone(items[0])]
         try:
-            whole = self.predict(self._merged(items), sum(rows for _, rows in items))
+            whole = self.predict([row for item in items for row in item])
         except FairleadError:
             return [self._predict_alone(item) for item in items]
         answers: list[Answer | FairleadError] = []
         start = 0
-        for _, rows in items:
-            answers.append(whole.part(start, start + rows))
-            start += rows
+        for item in items:
+            answers.append(whole.part(start, start + len(item)))
+            start += len(item)
         return answers
 
     def measure_seconds(self, repeats: int = 5) -> float:
-        """How long one row takes, the median of a few calls on rows of missing values or zeros; infinite when the
-        model cannot answer those."""
-        columns = {
-            field.name: np.zeros((1, *field.shape), dtype=np.float32) if field.shape else [_sample_value(field.kind)]
+        """How long one row takes, the median of a few calls on a row of missing values or zeros; infinite when the
+        model cannot answer that."""
+        row: Row = {
+            field.name: np.zeros(field.shape, dtype=np.float32) if field.shape else None
             for field in self.signature.inputs
         }
         times = []
         for _ in range(repeats):
             start = time.perf_counter()
             try:
-                self.predict(columns, 1)
+                self.predict([row])
             except FairleadError:
                 return math.inf
             times.append(time.perf_counter() - start)
@@ -95,30 +88,22 @@ class LoadedModel:
 
     def _predict_alone(self, item: Item) -> Answer | FairleadError:
         try:
-            return self.predict(*item)
+            return self.predict(item)
         except FairleadError as error:
             return error
-
-    def _merged(self, items: Sequence[Item]) -> Columns:
-        merged: Columns = {}
-        for name in self._inputs:
-            parts = [columns[name] for columns, _ in items if name in columns]
-            if len(parts) != len(items):
-                raise PredictionFailed(f"the input {name} is missing", where=self.arm.digest)
-            if isinstance(parts[0], np.ndarray):
-                merged[name] = np.concatenate(parts)
-            else:
-                merged[name] = [value for part in parts for value in part]
-        return merged
-
-
-def _sample_value(kind: str) -> object:
-    return {"timestamp": "2000-01-01T00:00:00", "categorical": "", "string": ""}.get(kind)
 
 
 def load_model(store: Store, arm: Arm, cache: Path, *, threads: int = 1) -> LoadedModel:
     """Fetch, verify and load the bundle of `arm`. Raises BundleDamaged, StoreError, PredictionFailed."""
     return LoadedModel(arm, fetch_bundle(store, arm.bundle_uri, arm.digest, cache), threads=threads)
+
+
+def error_scale(signature: Signature, statistics: Statistics) -> float:
+    """The unit of differences and losses: 1 for probabilities, the range of the training labels for values."""
+    column = statistics.columns.get(LABEL_COLUMN)
+    if signature.task != "regression" or column is None or column.minimum is None or column.maximum is None:
+        return 1.0
+    return (column.maximum - column.minimum) or 1.0
 
 
 def prior_answer(signature: Signature, statistics: Statistics) -> Answer | None:
@@ -131,9 +116,7 @@ def prior_answer(signature: Signature, statistics: Statistics) -> Answer | None:
         return None
     if signature.task == "regression":
         return None if column.mean is None else Answer([column.mean], None)
-    counts = [
-        column.top.get(name, column.top.get(str(index), 0)) for index, name in enumerate(signature.classes)
-    ]
+    counts = [column.top.get(name, column.top.get(str(index), 0)) for index, name in enumerate(signature.classes)]
     if not sum(counts):
         if signature.task != "binary" or column.mean is None:
             return None

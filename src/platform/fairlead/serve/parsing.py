@@ -1,23 +1,23 @@
-"""Request bodies to columns: parse, then check each value against the model's signature.
+"""Request bodies to rows: parse, then check each value against the model's signature.
 
-`Columns` maps each input to one value per row: a list of plain values (None: missing) for scalars, a float32 array
-[N, *shape] for blocks such as images. What passes here is what the transform takes; everything else is a `Refusal`
-that names the field.
+A row maps each input of the signature to a plain value (None: missing) or, for blocks such as images, to a float32
+array of the field's shape. What passes here is what the transform takes; everything else is a `Refusal` that names the
+field.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 import orjson
 
+from fairlead.features.instants import wall_clock
 from fairlead.records.model import Field, Signature
 from fairlead.serve.refusals import Refusal, bad_field
 
-Columns = dict[str, Any]
+Row = dict[str, Any]
 
 _INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
 _FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
@@ -30,8 +30,7 @@ _MAX_ID_LENGTH = 128
 class ParsedRequest:
     """One request, ready for a model. `outputs` are the names asked for (empty: all)."""
 
-    columns: Columns
-    rows: int
+    rows: list[Row]
     id: str | None = None
     outputs: tuple[str, ...] = ()
 
@@ -65,30 +64,26 @@ class RequestParser:
         for row in rows:
             if type(row) is not dict:
                 raise bad_field("instances", "each instance must be an object")
-        columns: Columns = {}
+            self._check_row(row)
+        return ParsedRequest(rows, identity)
+
+    def _check_row(self, row: Row) -> None:
+        """Check one row in place. Afterwards it has exactly the fields of the signature."""
         for name, required, check in self._scalars:
-            values = []
-            for row in rows:
-                value = row.pop(name, None)
-                if value is None:
-                    if required:
-                        raise bad_field(name, f"{name} is missing", "missing_field")
-                    values.append(None)
-                else:
-                    values.append(check(value, name))
-            columns[name] = values
+            value = row.get(name)
+            if value is not None:
+                row[name] = check(value, name)
+            elif required:
+                raise bad_field(name, f"{name} is missing", "missing_field")
+            else:
+                row[name] = None
         for field in self._blocks:
-            blocks = []
-            for row in rows:
-                if row.get(field.name) is None:
-                    raise bad_field(field.name, f"{field.name} is missing", "missing_field")
-                blocks.append(_block(row.pop(field.name), field, field.shape))
-            columns[field.name] = np.stack(blocks)
-        for row in rows:
-            if row:
-                unknown = next(iter(row))
-                raise bad_field(unknown, f"unknown field {unknown}", "unknown_field")
-        return ParsedRequest(columns, len(rows), identity)
+            if row.get(field.name) is None:
+                raise bad_field(field.name, f"{field.name} is missing", "missing_field")
+            row[field.name] = _block(row[field.name], field, field.shape)
+        if len(row) != len(self._fields):
+            unknown = next(name for name in row if name not in self._fields)
+            raise bad_field(unknown, f"unknown field {unknown}", "unknown_field")
 
     # --- Open Inference Protocol V2 --------------------------------------------------------------------------------
     def parse_infer(self, body: bytes) -> ParsedRequest:
@@ -105,7 +100,7 @@ class RequestParser:
             raise bad_field("parameters", "parameters must be an object")
         identity = _identity(document.get("id"))
         outputs = self._requested_outputs(document.get("outputs"))
-        columns: Columns = {}
+        columns: dict[str, Any] = {}
         rows = -1
         for tensor in inputs:
             field, shape, data = self._input_header(tensor, columns)
@@ -126,7 +121,10 @@ class RequestParser:
         for field in self._blocks:
             if field.name not in columns:
                 raise bad_field(field.name, f"{field.name} is missing", "missing_field")
-        return ParsedRequest(columns, rows, identity, outputs)
+        names = tuple(columns)
+        return ParsedRequest(
+            [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)], identity, outputs
+        )
 
     def _input_header(self, tensor: Any, seen: Mapping[str, Any]) -> tuple[Field, list[int], Any]:
         if type(tensor) is not dict:
@@ -168,7 +166,7 @@ class RequestParser:
         if len(data) != shape[0]:
             raise bad_field(name, f"{name} has {len(data)} values, its shape says {shape[0]}", "wrong_shape")
         check = self._checkers[name]
-        values = []
+        values: list[Any] = []
         for value in data:
             if value is None:
                 if field.required:
@@ -268,7 +266,7 @@ def _timestamp(value: Any, name: str) -> Any:
     if type(value) is not str:
         raise bad_field(name, f"{name} must be an ISO 8601 string", "wrong_type")
     try:
-        datetime.fromisoformat(value)
+        wall_clock(value)
     except ValueError:
         raise bad_field(name, f"{name} must be an ISO 8601 time such as 2013-09-01T08:30:00", "invalid_time") from None
     return value

@@ -1,0 +1,400 @@
+"""What should be live, what is, and what was counted: the state that all replicas of one served model share.
+
+`ControlState` is arithmetic without I/O. `Control` is the same for both doors: it stores the wish with
+compare-and-swap, has the candidate brought up and torn down by a `CandidateHost`, and answers replicas and people.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fairlead.errors import BundleDamaged, FairleadError
+from fairlead.logs import get_logger
+from fairlead.records.evidence import RunningMean, RunningRate
+from fairlead.records.release import Arm, Release
+from fairlead.records.rollout import ArmEvidence, PairEvidence, ServingEvidence
+from fairlead.serve.evidence import CallCounts, EvidenceDelta, Outcome, PairDelta, latency_quantile_ms, score_loss
+from fairlead.serve.release_store import ReleaseStore
+
+_log = get_logger(__name__)
+
+REPLICA_SILENT_SECONDS = 5.0
+_RATE_WINDOW_SECONDS = 5.0
+_RELEASES_KEPT = 16
+
+
+class ReleaseRefused(Exception):
+    """A release that is not taken up. `status` is the HTTP status of the answer."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+@dataclass(slots=True)
+class ReplicaReport:
+    """What a replica tells: the generation that it applies, and what it counted since it last told."""
+
+    replica: str
+    generation: int
+    deltas: list[EvidenceDelta] = field(default_factory=list)
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Orders:
+    """What a replica is told: what should be live, and whether the candidate can be called."""
+
+    release: Release
+    candidate_ready: bool
+
+
+@dataclass(slots=True)
+class Labels:
+    """Labels as a replica understood them: class indices, or values with the `scale` of their errors."""
+
+    items: list[tuple[str, float]]
+    scale: float = 1.0
+
+
+@dataclass(slots=True)
+class _Arm:
+    calls: CallCounts = field(default_factory=CallCounts)
+    loss: RunningMean = field(default_factory=RunningMean)
+
+
+@dataclass(slots=True)
+class _Pair:
+    flips: RunningRate = field(default_factory=RunningRate)
+    difference: RunningMean = field(default_factory=RunningMean)
+    loss_difference: RunningMean = field(default_factory=lambda: RunningMean(low=-1.0, high=1.0))
+    failures: RunningRate = field(default_factory=RunningRate)
+    slow: RunningRate = field(default_factory=RunningRate)
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class _Remembered:
+    outcome: Outcome
+    rollout: str
+    label: float | None = None
+
+
+@dataclass(slots=True)
+class _Replica:
+    generation: int
+    seen: float
+    error: str
+
+
+class ControlState:
+    """The shared state of one served model. Not thread-safe: one event loop owns it."""
+
+    def __init__(
+        self,
+        release: Release,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        outcomes_kept: int = 100_000,
+    ) -> None:
+        self._monotonic = monotonic
+        self._outcomes_kept = outcomes_kept
+        self._process = uuid.uuid4().hex[:12]
+        self._releases: dict[int, Release] = {release.generation: release}
+        self._replicas: dict[str, _Replica] = {}
+        self._outcomes: dict[str, _Remembered] = {}
+        self._recent: deque[tuple[float, int]] = deque()
+        self._total = 0
+        self.wanted = release
+        self.candidate_ready = False
+        self.candidate_error = ""
+        self._start_sums()
+
+    # --- releases ----------------------------------------------------------------------------------------------------
+    def check(self, release: Release) -> bool:
+        """True when `release` is new, False when it is already wanted. Raises ReleaseRefused."""
+        wanted = self.wanted
+        if release.model != wanted.model:
+            raise ReleaseRefused(409, "other_model", f"this server serves {wanted.model}, not {release.model}")
+        if release.generation < wanted.generation:
+            raise ReleaseRefused(
+                409, "stale_generation", f"generation {release.generation} is older than {wanted.generation}"
+            )
+        if release.generation == wanted.generation:
+            if release == wanted:
+                return False
+            raise ReleaseRefused(409, "stale_generation", f"generation {release.generation} exists with other content")
+        return True
+
+    def adopt(self, release: Release) -> None:
+        """Make `release` the wish. A new rollout starts with fresh sums."""
+        fresh = release.rollout != self.wanted.rollout
+        other = _digest(release.candidate) != _digest(self.wanted.candidate)
+        self.wanted = release
+        self._releases[release.generation] = release
+        while len(self._releases) > _RELEASES_KEPT:
+            del self._releases[min(self._releases)]
+        if other:
+            self.candidate_ready, self.candidate_error = False, ""
+        if fresh:
+            self._start_sums()
+
+    def applied(self) -> Release | None:
+        """The release that every live replica confirmed, or None before the first did."""
+        self._forget_silent()
+        if not self._replicas:
+            return None
+        return self._releases.get(min(replica.generation for replica in self._replicas.values()))
+
+    # --- replicas ----------------------------------------------------------------------------------------------------
+    def sync(self, report: ReplicaReport) -> Orders:
+        """Take what a replica tells and give it its orders."""
+        now = self._monotonic()
+        self._replicas[report.replica] = _Replica(report.generation, now, report.error)
+        for delta in report.deltas:
+            self._count(delta, now)
+        return Orders(self.wanted, self.candidate_ready)
+
+    def leave(self, replica: str) -> None:
+        """Forget a replica that ends."""
+        self._replicas.pop(replica, None)
+
+    def _forget_silent(self) -> None:
+        limit = self._monotonic() - REPLICA_SILENT_SECONDS
+        for name in [name for name, replica in self._replicas.items() if replica.seen < limit]:
+            del self._replicas[name]
+
+    # --- evidence ----------------------------------------------------------------------------------------------------
+    def _start_sums(self) -> None:
+        self._arms: dict[str, _Arm] = {}
+        self._pairs: dict[tuple[str, str], _Pair] = {}
+        self._user_failures = 0
+        self._feedback = {"joined": 0, "unknown": 0, "duplicate": 0, "changed": 0}
+        self._epoch = uuid.uuid4().hex[:6]
+
+    def _count(self, delta: EvidenceDelta, now: float) -> None:
+        self._total += delta.answers
+        if delta.answers:
+            self._recent.append((now, delta.answers))
+        self._remember(delta.outcomes, delta.rollout)
+        if delta.rollout != self.wanted.rollout:
+            return  # counted under an earlier rollout: no evidence for this one
+        self._user_failures += delta.user_failures
+        for digest, counts in delta.calls.items():
+            self._arms.setdefault(digest, _Arm()).calls.merge(counts)
+        for key, events in delta.pairs.items():
+            _add_pair(self._pairs.setdefault(key, _Pair()), events)
+
+    def _remember(self, outcomes: Sequence[Outcome], rollout: str) -> None:
+        kept = self._outcomes
+        for outcome in outcomes:
+            known = kept.get(outcome.id)
+            if known is None or known.label is None:
+                kept.pop(outcome.id, None)
+                kept[outcome.id] = _Remembered(outcome, rollout)
+        for identity in list(kept)[: max(0, len(kept) - self._outcomes_kept)]:
+            del kept[identity]
+
+    def feedback(self, labels: Labels) -> dict[str, int]:
+        """Join labels with outcomes by request id. Only labels that are joined for the first time are evidence."""
+        counts = {"joined": 0, "unknown": 0, "duplicate": 0, "changed": 0}
+        for identity, label in labels.items:
+            known = self._outcomes.get(identity)
+            if known is None:
+                counts["unknown"] += 1
+            elif known.label is not None:
+                counts["duplicate" if known.label == label else "changed"] += 1
+            else:
+                known.label = label
+                counts["joined"] += 1
+                if known.rollout == self.wanted.rollout:
+                    self._judge(known.outcome, label, labels.scale)
+        for name, count in counts.items():
+            self._feedback[name] += count
+        return counts
+
+    def _judge(self, outcome: Outcome, label: float, scale: float) -> None:
+        loss = score_loss(outcome.score, label, scale)
+        self._arms.setdefault(outcome.digest, _Arm()).loss.add((loss,))
+        if outcome.shadow_score is not None:
+            pair = self._pairs.setdefault((outcome.digest, outcome.shadow_digest), _Pair())
+            pair.loss_difference.add((score_loss(outcome.shadow_score, label, scale) - loss,))
+
+    def evidence(self) -> ServingEvidence:
+        """Everything that was counted for the release that is applied."""
+        applied = self.applied() or self.wanted
+        candidate = applied.candidate
+        errors = sorted({replica.error for replica in self._replicas.values() if replica.error})
+        return ServingEvidence(
+            release=applied,
+            candidate_ready=self.candidate_ready,
+            candidate_error=self.candidate_error,
+            champion=self._arm_evidence(applied.champion.digest),
+            candidate=self._arm_evidence(candidate.digest) if candidate else None,
+            pairs=self._pair_evidence(applied.champion.digest, candidate.digest) if candidate else None,
+            user_failures=self._user_failures,
+            requests_per_second=self._rate(),
+            instance=f"{self._process}-{self._epoch}",
+            requests_total=self._total,
+            replicas=len(self._replicas),
+            feedback=dict(self._feedback),
+            error="; ".join(errors),
+        )
+
+    def _arm_evidence(self, digest: str) -> ArmEvidence:
+        arm = self._arms.get(digest, _Arm())
+        calls = arm.calls
+        return ArmEvidence(
+            digest=digest,
+            requests=calls.requests,
+            failures=RunningRate(calls.requests, calls.failures),
+            slow=RunningRate(calls.requests, calls.slow),
+            loss=arm.loss,
+            latency_p50_ms=latency_quantile_ms(calls.latency, 0.5),
+            latency_p99_ms=latency_quantile_ms(calls.latency, 0.99),
+        )
+
+    def _pair_evidence(self, champion: str, candidate: str) -> PairEvidence:
+        pair = self._pairs.get((champion, candidate), _Pair())
+        return PairEvidence(
+            champion_digest=champion,
+            candidate_digest=candidate,
+            flips=pair.flips,
+            difference=pair.difference,
+            loss_difference=pair.loss_difference,
+            shadow_failures=pair.failures,
+            shadow_slow=pair.slow,
+            dropped=pair.dropped,
+        )
+
+    def _rate(self) -> float:
+        now = self._monotonic()
+        while self._recent and self._recent[0][0] < now - _RATE_WINDOW_SECONDS:
+            self._recent.popleft()
+        return sum(count for _, count in self._recent) / _RATE_WINDOW_SECONDS
+
+    def view(self) -> dict[str, Any]:
+        """What ``GET /fairlead/v1/release`` answers, as records."""
+        applied = self.applied()
+        errors = sorted({replica.error for replica in self._replicas.values() if replica.error})
+        if self.candidate_error:
+            errors.append(self.candidate_error)
+        return {
+            "wanted": self.wanted,
+            "applied": applied,
+            "candidate_ready": self.candidate_ready,
+            "replicas": len(self._replicas),
+            "error": "; ".join(errors),
+        }
+
+
+def _add_pair(pair: _Pair, events: PairDelta) -> None:
+    pair.flips.n += len(events.flips)
+    pair.flips.events += sum(events.flips)
+    pair.difference.add(events.differences)
+    pair.failures.n += events.calls
+    pair.failures.events += events.failures
+    pair.slow.n += events.calls
+    pair.slow.events += events.slow
+    pair.dropped += events.dropped
+
+
+def _digest(arm: Arm | None) -> str:
+    return arm.digest if arm else ""
+
+
+class CandidateHost(Protocol):
+    """Where candidates run. Why these methods: the control starts what is wanted and stops what no replica needs any
+    more, and after a restart of its own it must find what still runs. All may block; they are called in a thread."""
+
+    def start(self, arm: Arm) -> None:
+        """Bring `arm` up until it answers; nothing happens when it runs. Raises when it cannot be."""
+
+    def stop(self, digest: str) -> None:
+        """Remove a candidate; nothing happens when there is none."""
+
+    def running(self) -> set[str]:
+        """Digests of the candidates that were started and not stopped."""
+
+
+class Control:
+    """The one place that knows the wish. Lives in one event loop; `run` makes the world follow it."""
+
+    _ATTEMPTS = 3
+
+    def __init__(self, state: ControlState, releases: ReleaseStore, host: CandidateHost, *, drain_seconds: float = 2.0):
+        self.state = state
+        self._releases, self._host, self._drain_seconds = releases, host, drain_seconds
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._attempts: dict[str, int] = {}
+        self._settled_since: float | None = None
+
+    async def put(self, release: Release) -> None:
+        """Store `release` and make it the wish. Raises ReleaseRefused, or StoreError when it cannot be stored."""
+        async with self._lock:
+            if not self.state.check(release):
+                return
+            stored = await asyncio.to_thread(self._releases.write, release)
+            if stored != release:
+                if stored.generation > self.state.wanted.generation:
+                    self.state.adopt(stored)
+                raise ReleaseRefused(409, "stale_generation", f"generation {stored.generation} is stored already")
+            self.state.adopt(release)
+            self._attempts.clear()
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Bring candidates up and down until cancelled."""
+        while True:
+            try:
+                await self._converge()
+            except FairleadError as error:
+                _log.warning("the candidate cannot be changed now: %s", error.what)
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), 0.2)
+            except TimeoutError:
+                pass
+
+    async def _converge(self) -> None:
+        state = self.state
+        candidate = state.wanted.candidate
+        if candidate is not None and not state.candidate_ready and not state.candidate_error:
+            await self._start(candidate)
+        wanted = _digest(state.wanted.candidate)
+        surplus = await asyncio.to_thread(self._host.running) - {wanted}
+        applied = state.applied()
+        if not surplus or applied is None or applied.generation != state.wanted.generation:
+            self._settled_since = None
+            return
+        now = time.monotonic()
+        if self._settled_since is None:
+            self._settled_since = now
+        if now - self._settled_since >= self._drain_seconds:
+            for digest in surplus:
+                await asyncio.to_thread(self._host.stop, digest)
+
+    async def _start(self, candidate: Arm) -> None:
+        digest = candidate.digest
+        problem = ""
+        final = False
+        try:
+            await asyncio.to_thread(self._host.start, candidate)
+        except BundleDamaged as error:
+            problem, final = str(error), True
+        except Exception as error:  # a candidate may fail in any way; none may end the control
+            problem = f"{type(error).__name__}: {error}"[:1000]
+        if _digest(self.state.wanted.candidate) != digest:
+            return
+        if not problem:
+            self.state.candidate_ready = True
+            return
+        self._attempts[digest] = self._attempts.get(digest, 0) + 1
+        if final or self._attempts[digest] >= self._ATTEMPTS:
+            self.state.candidate_error = f"version {candidate.version} cannot be brought up: {problem}"
+        _log.warning("version %d cannot be brought up: %s", candidate.version, problem)

@@ -1,0 +1,284 @@
+"""From a request body to an answer: parse, validate, route, transform, batch, ONNX, calibrate, respond.
+
+The same for both doors. What is live is one immutable object that is swapped by assignment: a request reads it once,
+so that it is answered by one state of the world.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from fairlead.errors import FairleadError, PredictionFailed, TransformError
+from fairlead.records.release import Arm, Release
+from fairlead.serve.batcher import INLINE_LIMIT_SECONDS, Batcher, DeadlinePassed
+from fairlead.serve.candidate import CandidatePort, Shadow
+from fairlead.serve.exchange import Exchange
+from fairlead.serve.model import Answer, Item, LoadedModel
+from fairlead.serve.parsing import ParsedRequest, RequestParser, valid_identity
+from fairlead.serve.recorder import Recorder, wall_clock
+from fairlead.serve.refusals import Refusal, unavailable
+from fairlead.serve.router import is_shadowed, on_candidate
+from fairlead.spec.serve import Serve
+
+Kind = Literal["infer", "predict"]
+Reply = tuple[int, bytes, list[tuple[bytes, bytes]]]
+
+_CANDIDATE_SHARE = 0.7
+"""Share of the deadline that a candidate may use; the rest is the champion's, when it has to step in."""
+
+_MIN_SHADOW_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What answers now. `candidate` is None while there is none that can be called."""
+
+    release: Release
+    model: LoadedModel
+    batcher: Batcher
+    parser: RequestParser
+    candidate: CandidatePort | None = None
+    candidate_arm: Arm | None = None
+    weight: float = 0.0
+    shadow_percent: float = 0.0
+    salt: str = ""
+    slow_seconds: float = 1.0
+
+
+class DataPlane:
+    """Answers requests for one served model. Lives in one event loop."""
+
+    def __init__(self, model: str, spec: Serve, recorder: Recorder) -> None:
+        self.model = model
+        self.spec = spec
+        self.live: Live | None = None
+        self._recorder = recorder
+        self._deadline_seconds = spec.deadline_ms / 1000
+        self._shadow = Shadow(recorder.record, max_batch=spec.max_batch)
+        self._now = wall_clock()
+        self._prefix = uuid.uuid4().hex[:12]
+        self._count = 0
+        sticky = spec.sticky or ""
+        self.sticky_header = sticky.removeprefix("header:").lower().encode() if sticky.startswith("header:") else b""
+        self._sticky_field = "" if self.sticky_header else sticky
+
+    # --- what is live ------------------------------------------------------------------------------------------------
+    def make_batcher(self, model: LoadedModel) -> Batcher:
+        """A queue for a champion. Blocking: it measures how long the model takes."""
+        return Batcher(
+            model.predict_many,
+            max_batch=self.spec.max_batch,
+            wait_seconds=self.spec.batch_wait_ms / 1000,
+            max_queue=self.spec.max_queue,
+            inline=model.measure_seconds() < INLINE_LIMIT_SECONDS,
+            name="champion",
+        )
+
+    def make_live(
+        self, release: Release, model: LoadedModel, batcher: Batcher, candidate: CandidatePort | None
+    ) -> Live:
+        """The state that applies `release` with a loaded champion and, when it can be called, the candidate."""
+        arm = release.candidate
+        usable = candidate is not None and arm is not None
+        bound_ms = release.latency_bound_ms or self.spec.deadline_ms
+        return Live(
+            release=release,
+            model=model,
+            batcher=batcher,
+            parser=RequestParser(model.signature),
+            candidate=candidate if usable else None,
+            candidate_arm=arm,
+            weight=release.candidate_weight if usable else 0.0,
+            shadow_percent=release.shadow_percent if usable else 0.0,
+            salt=arm.digest if arm else "",
+            slow_seconds=bound_ms / 1000,
+        )
+
+    def require_live(self) -> Live:
+        """What is live. Raises Refusal (503) while nothing is."""
+        if self.live is None:
+            raise unavailable("not_ready", "no model is loaded yet")
+        return self.live
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the champion."""
+        return self.live.batcher.waiting if self.live is not None else 0
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+    async def handle(
+        self, kind: Kind, body: bytes, *, request_id: str = "", key: str = "", version: str | None = None
+    ) -> Reply:
+        """Answer one request. `request_id` and `key` come from headers ("" when absent), `version` from the path."""
+        started = time.perf_counter()
+        live = self.live
+        rollout = live.release.rollout if live is not None else ""
+        exchange: Exchange | None = None
+        try:
+            if live is None:
+                raise unavailable("not_ready", "no model is loaded yet")
+            arm = self._pinned(live, version)
+            parsed = live.parser.parse_infer(body) if kind == "infer" else live.parser.parse_rows(body)
+            identity = parsed.id or (request_id if request_id and valid_identity(request_id) else self._new_id())
+            exchange = Exchange(identity, self._now(), live.model, parsed.rows)
+            exchange.rollout = rollout
+            exchange.slow_seconds = live.slow_seconds
+            if live.candidate is not None:
+                exchange.candidate = live.candidate_arm
+                chosen = arm or self._arm_of(live, key or self._key_of(parsed, identity))
+                if chosen == "candidate":
+                    await self._ask_candidate(live, live.candidate, exchange, started)
+            if exchange.answer is None:
+                await self._ask_champion(live, exchange, started)
+        except Refusal as refusal:
+            self._refused(exchange, refusal, rollout, started)
+            return refusal.status, refusal.body(), refusal.headers()
+        exchange.seconds = time.perf_counter() - started
+        reply = orjson.dumps(self._document(kind, exchange, parsed))
+        self._finish(live, exchange)
+        return 200, reply, []
+
+    def _refused(self, exchange: Exchange | None, refusal: Refusal, rollout: str, started: float) -> None:
+        if exchange is None:
+            self._recorder.user_saw(rollout, refusal.status)
+            return
+        if refusal.status == 400:
+            # The champion cannot take this input either, so it says nothing about the candidate.
+            exchange.candidate_failed, exchange.candidate_seconds = False, -1.0
+        exchange.status = refusal.status
+        exchange.seconds = time.perf_counter() - started
+        self._recorder.record(exchange)
+
+    def _pinned(self, live: Live, version: str | None) -> str | None:
+        if version is None:
+            return None
+        if version == str(live.model.arm.version):
+            return "champion"
+        if live.candidate_arm is not None and live.candidate is not None and version == str(live.candidate_arm.version):
+            return "candidate"
+        raise Refusal(404, "unknown_version", f"version {version} is not served", field="version")
+
+    def _arm_of(self, live: Live, key: str) -> str:
+        return "candidate" if on_candidate(key, live.salt, live.weight) else "champion"
+
+    def _key_of(self, parsed: ParsedRequest, identity: str) -> str:
+        if self._sticky_field:
+            value = parsed.rows[0].get(self._sticky_field)
+            if value is not None:
+                return str(value)
+        return identity
+
+    def _new_id(self) -> str:
+        self._count += 1
+        return f"{self._prefix}-{self._count:x}"
+
+    async def _ask_candidate(self, live: Live, candidate: CandidatePort, exchange: Exchange, started: float) -> None:
+        """Let the candidate answer; on any failure leave the exchange without an answer, and the failure counted."""
+        begun = time.perf_counter()
+        answer: Answer | FairleadError | None = None
+        try:
+            budget = self._deadline_seconds * _CANDIDATE_SHARE - (begun - started)
+            answer = (await candidate.predict([exchange.rows], budget))[0]
+        except Exception:  # a candidate may fail in any way; none may reach the user
+            answer = None
+        exchange.candidate_seconds = time.perf_counter() - begun
+        if isinstance(answer, Answer) and len(answer.scores) == len(exchange.rows):
+            exchange.answer = answer
+            exchange.arm = "candidate"
+            exchange.answered_by = live.candidate_arm or exchange.answered_by
+        else:
+            exchange.candidate_failed = True
+
+    async def _ask_champion(self, live: Live, exchange: Exchange, started: float) -> None:
+        """Let the champion answer, or the fallback. Raises Refusal when nobody can."""
+        begun = time.perf_counter()
+        problem: FairleadError | None = None
+        try:
+            exchange.answer = await live.batcher.submit(exchange.rows, started + self._deadline_seconds)
+        except DeadlinePassed:
+            problem = PredictionFailed("no answer within the deadline")
+        except TransformError as error:
+            # The value passed the signature and yet cannot be transformed: the client's, not the model's.
+            raise Refusal(400, "invalid_value", error.what, field=_field_of(error, exchange.rows)) from error
+        except FairleadError as error:
+            problem = error
+        exchange.champion_seconds = time.perf_counter() - begun
+        if problem is None:
+            return
+        exchange.champion_failed = True
+        prior = live.model.prior if self.spec.fallback == "prior" else None
+        if prior is None:
+            late = problem.what == "no answer within the deadline"
+            raise unavailable("deadline" if late else "model_failed", problem.what)
+        exchange.fallback = True
+        exchange.answer = Answer(
+            prior.scores * len(exchange.rows), prior.labels * len(exchange.rows) if prior.labels is not None else None
+        )
+
+    def _finish(self, live: Live, exchange: Exchange) -> None:
+        """Copy the request to the candidate when it is due, and record it."""
+        if (
+            live.candidate is not None
+            and exchange.arm == "champion"
+            and not exchange.fallback
+            and exchange.candidate_seconds < 0
+            and is_shadowed(exchange.id, live.salt, live.shadow_percent)
+        ):
+            seconds = max(self._deadline_seconds, _MIN_SHADOW_SECONDS)
+            self._shadow.offer(exchange, live.candidate, seconds)
+        else:
+            self._recorder.record(exchange)
+
+    # --- responses ---------------------------------------------------------------------------------------------------
+    def _document(self, kind: Kind, exchange: Exchange, parsed: ParsedRequest) -> dict[str, Any]:
+        answer = exchange.answer
+        if answer is None:
+            raise PredictionFailed("an exchange ended without an answer")
+        version = str(exchange.answered_by.version)
+        parameters = {
+            "request_id": exchange.id,
+            "model_version": version,
+            "model_digest": exchange.answered_by.digest,
+            "arm": exchange.arm,
+            "fallback": exchange.fallback,
+        }
+        signature = exchange.model.signature
+        name = signature.outputs[0].name
+        if kind == "predict":
+            if answer.labels is None:
+                predictions = [{name: score} for score in answer.scores]
+            else:
+                predictions = [
+                    {name: score, "label": label} for score, label in zip(answer.scores, answer.labels, strict=True)
+                ]
+            return {"predictions": predictions, "parameters": parameters}
+        rows = len(answer.scores)
+        outputs: list[dict[str, Any]] = []
+        if not parsed.outputs or name in parsed.outputs:
+            shape = [rows, len(signature.classes)] if signature.task == "multiclass" else [rows]
+            data = answer.scores
+            if signature.task == "multiclass":
+                data = [value for row in data for value in row]
+            outputs.append({"name": name, "shape": shape, "datatype": "FP64", "data": data})
+        if answer.labels is not None and (not parsed.outputs or "label" in parsed.outputs):
+            outputs.append({"name": "label", "shape": [rows], "datatype": "BYTES", "data": answer.labels})
+        return {
+            "model_name": self.model,
+            "model_version": version,
+            "id": exchange.id,
+            "parameters": parameters,
+            "outputs": outputs,
+        }
+
+    async def close(self) -> None:
+        """Stop copying and count what was left."""
+        await self._shadow.close()
+        self._recorder.work()
+
+
+def _field_of(error: TransformError, rows: Item) -> str:
+    """The field that a TransformError names, as well as its sentence tells."""
+    return next((name for name in rows[0] if f"column {name}" in error.what), "")

@@ -1,0 +1,131 @@
+"""What ``GET /metrics`` tells. Labels are bounded: model, version, arm, and the status of an answer."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from fairlead.serve.exchange import Exchange
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """Counters of one server process (on Ray Serve: of one replica)."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self.registry = CollectorRegistry()
+        arm = ("model", "version", "arm")
+        self._requests = Counter(
+            "fairlead_requests_total", "Answers of a model to users.", (*arm, "status"), registry=self.registry
+        )
+        self._refused = Counter(
+            "fairlead_refused_total", "Answers without a model, by status.", ("model", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "fairlead_request_duration_seconds",
+            "From reading a request to its answer.",
+            arm,
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._failures = Counter(
+            "fairlead_model_failures_total",
+            "Calls of a model that raised, timed out or answered garbage, seen by a user or not.",
+            arm,
+            registry=self.registry,
+        )
+        self._fallbacks = Counter(
+            "fairlead_fallbacks_total", "Answers by the declared fallback.", ("model",), registry=self.registry
+        )
+        self._pairs = Counter(
+            "fairlead_shadow_pairs_total", "Copies that the candidate answered.", arm, registry=self.registry
+        )
+        self._dropped = Counter(
+            "fairlead_shadow_dropped_total",
+            "Copies dropped rather than delayed.",
+            ("model",),
+            registry=self.registry,
+        )
+        self._feedback = Counter(
+            "fairlead_feedback_labels_total",
+            "Labels by what became of them.",
+            ("model", "result"),
+            registry=self.registry,
+        )
+        self._log_dropped = Gauge(
+            "fairlead_request_log_dropped",
+            "Rows of the request log that were dropped.",
+            ("model",),
+            registry=self.registry,
+        )
+        self._waiting = Gauge(
+            "fairlead_queue_requests", "Requests that wait for the champion.", ("model",), registry=self.registry
+        )
+        self._generation = Gauge(
+            "fairlead_release_generation",
+            "Generation of the release that is applied.",
+            ("model",),
+            registry=self.registry,
+        )
+        self._weight = Gauge(
+            "fairlead_traffic_weight_percent", "Share of the keys that an arm answers.", arm, registry=self.registry
+        )
+
+    def add(self, exchanges: Sequence[Exchange]) -> None:
+        """Count finished exchanges."""
+        model = self._model
+        answered: dict[tuple[str, str, str], int] = {}
+        histograms: dict[tuple[str, str], Histogram] = {}
+        for exchange in exchanges:
+            version, arm = str(exchange.answered_by.version), exchange.arm
+            key = (version, arm, str(exchange.status))
+            answered[key] = answered.get(key, 0) + 1
+            histogram = histograms.get((version, arm))
+            if histogram is None:
+                histogram = histograms[version, arm] = self._seconds.labels(model, version, arm)
+            histogram.observe(exchange.seconds)
+            if exchange.champion_failed:
+                self._failures.labels(model, str(exchange.model.arm.version), "champion").inc()
+            if exchange.candidate is not None:
+                self._add_candidate(exchange, str(exchange.candidate.version))
+            if exchange.fallback:
+                self._fallbacks.labels(model).inc()
+        for (version, arm, status), count in answered.items():
+            self._requests.labels(model, version, arm, status).inc(count)
+
+    def _add_candidate(self, exchange: Exchange, version: str) -> None:
+        if exchange.candidate_failed:
+            self._failures.labels(self._model, version, "candidate").inc()
+        if exchange.shadow_failed:
+            self._failures.labels(self._model, version, "shadow").inc()
+        if exchange.shadow_dropped:
+            self._dropped.labels(self._model).inc()
+        if exchange.shadow_answer is not None:
+            self._pairs.labels(self._model, version, "shadow").inc()
+
+    def refused(self, status: int) -> None:
+        """Count an answer without a model."""
+        self._refused.labels(self._model, str(status)).inc()
+
+    def labels_arrived(self, counts: dict[str, int]) -> None:
+        """Count labels by what became of them."""
+        for result, count in counts.items():
+            if count:
+                self._feedback.labels(self._model, result).inc(count)
+
+    def released(self, generation: int, weights: dict[tuple[int, str], float]) -> None:
+        """Tell what is applied: `weights` by (version, arm)."""
+        self._generation.labels(self._model).set(generation)
+        self._weight.clear()
+        for (version, arm), weight in weights.items():
+            self._weight.labels(self._model, str(version), arm).set(weight)
+
+    def render(self, *, waiting: int, log_dropped: int) -> bytes:
+        """The text format of Prometheus."""
+        self._waiting.labels(self._model).set(waiting)
+        self._log_dropped.labels(self._model).set(log_dropped)
+        text: bytes = generate_latest(self.registry)
+        return text

@@ -1,0 +1,226 @@
+"""The API as an OpenAPI 3.1 document, written from the model's signature."""
+
+from typing import Any
+
+from fairlead import __version__
+from fairlead.records.model import Field, Signature
+
+_ERROR = {
+    "description": "Refused; `field` names what to change.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+}
+_EMPTY = {"description": "Yes."}
+
+
+def openapi_document(model: str, signature: Signature) -> dict[str, Any]:
+    """Describe every route of a server that serves `model`."""
+    base = f"/v2/models/{model}"
+    refusals = {str(status): _ERROR for status in (400, 413, 415, 429, 503)}
+    infer = _post("Infer", "InferRequest", "InferResponse", refusals)
+    predict = _post("Predict plain rows", "PredictRequest", "PredictResponse", refusals)
+    labels = _post("Post labels that arrived", "Labels", "LabelCounts", refusals)
+    guarded = {"401": _ERROR, "503": _ERROR}
+    paths: dict[str, Any] = {
+        "/v2": {"get": _get("Server metadata")},
+        "/v2/health/live": {"get": _get("Is the process alive?", body=False)},
+        "/v2/health/ready": {"get": _get("Can it answer?", {"503": _ERROR}, body=False)},
+        base: {"get": _get("Model metadata", {"503": _ERROR})},
+        f"{base}/ready": {"get": _get("Can the model answer?", {"503": _ERROR}, body=False)},
+        f"{base}/infer": {"post": infer},
+        f"{base}/predict": {"post": predict},
+        f"{base}/versions/{{version}}": {
+            "get": _get("Metadata of one version", {"404": _ERROR, "503": _ERROR}),
+            "parameters": [_VERSION],
+        },
+        f"{base}/versions/{{version}}/ready": {
+            "get": _get("Can this version answer?", {"404": _ERROR, "503": _ERROR}, body=False),
+            "parameters": [_VERSION],
+        },
+        f"{base}/versions/{{version}}/infer": {
+            "post": _post("Infer with one version", "InferRequest", "InferResponse", {**refusals, "404": _ERROR}),
+            "parameters": [_VERSION],
+        },
+        f"{base}/versions/{{version}}/predict": {
+            "post": _post("Predict with one version", "PredictRequest", "PredictResponse", {**refusals, "404": _ERROR}),
+            "parameters": [_VERSION],
+        },
+        "/fairlead/v1/feedback": {"post": labels},
+        "/fairlead/v1/evidence": {"get": {**_get("What was counted", guarded), "security": [{"token": []}]}},
+        "/fairlead/v1/release": {
+            "get": {**_get("What is wanted and applied", guarded), "security": [{"token": []}]},
+            "put": {
+                **_post("Wish for a release", "Release", "ReleaseView", {**refusals, **guarded, "409": _ERROR}),
+                "security": [{"token": []}],
+            },
+        },
+        "/metrics": {
+            "get": {
+                "summary": "Metrics in the text format of Prometheus",
+                "responses": {"200": {"description": "Metrics.", "content": {"text/plain": {}}}},
+            }
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"Fairlead: {model}", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(signature),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+_VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}}
+
+
+def _get(summary: str, others: dict[str, Any] | None = None, *, body: bool = True) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": "Found."}
+    if body:
+        found["content"] = {"application/json": {"schema": {"type": "object"}}}
+    return {"summary": summary, "responses": {"200": found if body else _EMPTY, **(others or {})}}
+
+
+def _post(summary: str, request: str, response: str, others: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(request)}}},
+        "responses": {
+            "200": {"description": "Answered.", "content": {"application/json": {"schema": _ref(response)}}},
+            **others,
+        },
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schemas(signature: Signature) -> dict[str, Any]:
+    row = {
+        "type": "object",
+        "properties": {field.name: _value_schema(field) for field in signature.inputs},
+        "required": [field.name for field in signature.inputs if field.required],
+        "additionalProperties": False,
+    }
+    identity = {"type": "string", "minLength": 1, "maxLength": 128}
+    parameters = {
+        "type": "object",
+        "properties": {
+            "request_id": {"type": "string"},
+            "model_version": {"type": "string"},
+            "model_digest": {"type": "string"},
+            "arm": {"enum": ["champion", "candidate"]},
+            "fallback": {"type": "boolean"},
+        },
+        "required": ["request_id", "model_version", "model_digest", "arm", "fallback"],
+    }
+    return {
+        "Error": _object({"error": {"type": "string"}, "code": {"type": "string"}, "field": {"type": "string"}}),
+        "PredictRequest": {
+            "type": "object",
+            "properties": {"id": identity, "instances": {"type": "array", "minItems": 1, "items": row}},
+            "required": ["instances"],
+            "additionalProperties": False,
+        },
+        "PredictResponse": _object(
+            {"predictions": {"type": "array", "items": {"type": "object"}}, "parameters": parameters}
+        ),
+        "InferRequest": {
+            "type": "object",
+            "properties": {
+                "id": identity,
+                "parameters": {"type": "object"},
+                "inputs": {"type": "array", "minItems": 1, "items": _input_schema(signature)},
+                "outputs": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"name": {"enum": [output.name for output in signature.outputs]}},
+                        "required": ["name"],
+                    },
+                },
+            },
+            "required": ["inputs"],
+            "additionalProperties": False,
+        },
+        "InferResponse": _object(
+            {
+                "model_name": {"type": "string"},
+                "model_version": {"type": "string"},
+                "id": {"type": "string"},
+                "parameters": parameters,
+                "outputs": {"type": "array", "items": {"type": "object"}},
+            }
+        ),
+        "Labels": {
+            "type": "object",
+            "properties": {
+                "labels": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "request_id": {"type": "string", "minLength": 1},
+                            "label": (
+                                {"type": "number"}
+                                if signature.task == "regression"
+                                else {"enum": list(signature.classes)}
+                            ),
+                        },
+                        "required": ["request_id", "label"],
+                        "additionalProperties": False,
+                    },
+                }
+            },
+            "required": ["labels"],
+            "additionalProperties": False,
+        },
+        "LabelCounts": _object({name: {"type": "integer"} for name in ("joined", "unknown", "duplicate", "changed")}),
+        "Release": {"type": "object", "required": ["model", "generation", "champion"]},
+        "ReleaseView": {"type": "object", "required": ["wanted", "applied", "candidate_ready", "replicas", "error"]},
+    }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _input_schema(signature: Signature) -> dict[str, Any]:
+    options = []
+    for field in signature.inputs:
+        options.append(
+            {
+                "type": "object",
+                "properties": {
+                    "name": {"const": field.name},
+                    "datatype": {"const": field.datatype},
+                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
+                    "data": {"type": "array", "items": {}},
+                    "parameters": {"type": "object"},
+                },
+                "required": ["name", "datatype", "shape", "data"],
+                "additionalProperties": False,
+            }
+        )
+    return {"oneOf": options}
+
+
+def _value_schema(field: Field) -> dict[str, Any]:
+    schema: dict[str, Any]
+    if field.shape:
+        schema = {"type": "array", "items": {}}
+    elif field.kind == "timestamp":
+        schema = {"type": "string", "format": "date-time"}
+    elif field.datatype == "BYTES":
+        schema = {"type": "string"}
+    elif field.datatype == "BOOL":
+        schema = {"type": "boolean"}
+    elif field.datatype.startswith("FP"):
+        schema = {"type": "number", "minimum": -3.4e38, "maximum": 3.4e38}
+    else:
+        schema = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+    if field.required or field.shape:
+        return schema
+    return {**schema, "type": [schema["type"], "null"]}

@@ -1,0 +1,155 @@
+"""The first door: `fairlead serve`, one process with everything in it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fairlead.errors import PortInUse
+from fairlead.logs import get_logger
+from fairlead.records.release import Arm, Release
+from fairlead.records.rollout import ServingEvidence
+from fairlead.serve.candidate import CandidatePort, LocalCandidate
+from fairlead.serve.control import Control, ControlState, Labels, Orders, ReplicaReport
+from fairlead.serve.http_app import HttpApp
+from fairlead.serve.release_store import ReleaseStore
+from fairlead.serve.server import ModelCache, Server
+from fairlead.serve.token import ensure_token, read_token
+from fairlead.spec.serve import Serve
+from fairlead.store.opening import open_store
+from fairlead.store.protocol import Store
+
+_log = get_logger(__name__)
+
+
+class LocalControl:
+    """The control in this process, as a `ControlPort`."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def sync(self, report: ReplicaReport) -> Orders:
+        """See ControlPort."""
+        return self._control.state.sync(report)
+
+    async def put(self, release: Release) -> None:
+        """See ControlPort."""
+        await self._control.put(release)
+
+    async def view(self) -> dict[str, Any]:
+        """See ControlPort."""
+        return self._control.state.view()
+
+    async def evidence(self) -> ServingEvidence:
+        """See ControlPort."""
+        return self._control.state.evidence()
+
+    async def feedback(self, labels: Labels) -> dict[str, int]:
+        """See ControlPort."""
+        return self._control.state.feedback(labels)
+
+
+class LocalHost:
+    """Candidates in threads of this process, as a `CandidateHost`."""
+
+    def __init__(self, models: ModelCache, spec: Serve) -> None:
+        self._models, self._spec = models, spec
+        self._candidates: dict[str, LocalCandidate] = {}
+
+    def start(self, arm: Arm) -> None:
+        """See CandidateHost."""
+        if arm.digest not in self._candidates:
+            self._candidates[arm.digest] = LocalCandidate(
+                self._models.get(arm), max_batch=self._spec.max_batch, max_queue=self._spec.max_queue
+            )
+
+    def stop(self, digest: str) -> None:
+        """See CandidateHost."""
+        candidate = self._candidates.pop(digest, None)
+        if candidate is not None:
+            candidate.close()
+
+    def running(self) -> set[str]:
+        """See CandidateHost."""
+        return set(self._candidates)
+
+    def port(self, arm: Arm) -> CandidatePort:
+        """The started candidate."""
+        return self._candidates[arm.digest]
+
+
+@contextlib.asynccontextmanager
+async def running_app(
+    spec: Serve, release: Release, store: Store, cache: Path, token: str
+) -> AsyncIterator[HttpApp]:
+    """The application of one process, following its own control, until the context ends."""
+    releases = ReleaseStore(store, release.model)
+    wanted = await asyncio.to_thread(releases.write, release)
+    models = ModelCache(store, cache)
+    host = LocalHost(models, spec)
+    control = Control(ControlState(wanted), releases, host)
+    server = Server(wanted.model, spec, store, models, LocalControl(control), host.port)
+    await server.start(wanted)
+    follower = asyncio.create_task(control.run())
+    try:
+        yield HttpApp(server, token)
+    finally:
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+        await server.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket's socket, bound. Raises PortInUse."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(
+            f"cannot listen on {host}:{port}",
+            where=f"{host}:{port}",
+            why=error.strerror,
+            fix="Choose another serve.port, or stop what listens there.",
+        ) from error
+    return listener
+
+
+def run_process_server(serve: Serve, release: Release, store_uri: str, base: Path) -> None:
+    """Serve until SIGINT or SIGTERM; requests in flight are answered first.
+
+    `release` is served unless the store holds a newer one. `store_uri` may be relative to `base`, which also holds
+    ``.fairlead/`` with the cache and the token. Raises PortInUse, BundleDamaged, StoreError.
+    """
+    import uvicorn
+
+    listener = bind(serve.host, serve.port)
+    store = open_store(store_uri, base)
+    token = read_token(ensure_token(base))
+
+    async def main() -> None:
+        async with running_app(serve, release, store, base / ".fairlead" / "cache" / "bundles", token) as app:
+            config = uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                lifespan="off",
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=10,
+            )
+            _log.info("serving %s on http://%s:%d", release.model, serve.host, serve.port)
+            await uvicorn.Server(config).serve(sockets=[listener])
+
+    try:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+    finally:
+        listener.close()

@@ -1,0 +1,47 @@
+"""Is a release that came over the network one that can be applied?"""
+
+import math
+import re
+
+from fairlead.records.release import Arm, Release
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def check_release(release: Release) -> tuple[str, str] | None:
+    """The first problem as (field, sentence), or None."""
+    if type(release.model) is not str or not release.model:
+        return "model", "model must be a name"
+    if type(release.generation) is not int or release.generation < 0:
+        return "generation", "generation must be a number that is not negative"
+    for name in ("rollout", "note"):
+        if type(getattr(release, name)) is not str:
+            return name, f"{name} must be a string"
+    if problem := _arm_problem(release.champion):
+        return "champion", problem
+    if release.candidate is not None and (problem := _arm_problem(release.candidate)):
+        return "candidate", problem
+    for name in ("candidate_weight", "shadow_percent"):
+        value = getattr(release, name)
+        if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 100:
+            return name, f"{name} must be 0 to 100"
+        if value and release.candidate is None:
+            return name, f"{name} must be 0 without a candidate"
+    bound = release.latency_bound_ms
+    if bound is not None and (type(bound) not in (int, float) or not math.isfinite(bound) or bound <= 0):
+        return "latency_bound_ms", "latency_bound_ms must be above 0"
+    if release.candidate is not None and release.candidate.digest == release.champion.digest:
+        return "candidate", "the candidate is the champion"
+    return None
+
+
+def _arm_problem(arm: object) -> str:
+    if not isinstance(arm, Arm):
+        return "it must be an object with version, bundle_uri and digest"
+    if type(arm.version) is not int or arm.version < 0:
+        return "version must be a number that is not negative"
+    if type(arm.bundle_uri) is not str or not arm.bundle_uri:
+        return "bundle_uri must be a URI"
+    if type(arm.digest) is not str or not _DIGEST.fullmatch(arm.digest):
+        return "digest must be sha256: and 64 hexadecimal digits"
+    return ""
