@@ -417,7 +417,7 @@ def _enter(
         generation=generation,
         release_generation=generation if moves else target.release_generation,
         decisions=(*record.decisions, decision),
-        last_metrics=metrics,
+        last_metrics=metrics or record.last_metrics,
         status=sentence,
         command="",
         command_by="",

@@ -1,0 +1,281 @@
+"""Why a rollout decided what it decided, from its stored evidence alone: a report, and the same as plain text."""
+
+from collections.abc import Sequence
+
+from fairlead.deploy.rollout import sentences as say
+from fairlead.deploy.rollout import tally as sums
+from fairlead.deploy.rollout.plan import budget_of
+from fairlead.records.evidence import MetricVerdict, Verdict
+from fairlead.records.rollout import Decision, Phase, RolloutRecord
+from fairlead.reports.model import (
+    Badge,
+    Block,
+    Callout,
+    Cell,
+    IntervalRow,
+    Intervals,
+    KeyValues,
+    Kind,
+    Report,
+    Section,
+    Table,
+    Text,
+    Timeline,
+    TimelineStep,
+)
+
+LOSS_NOTE = (
+    "Why log loss or Brier score alone may not catch a wrong model: when few labels are positive, a model that is "
+    "wrong in a way that lowers its scores is rewarded by nearly every label, so a wrong candidate can even win for a "
+    "while by luck. The paired score difference asks something else, and needs no labels: on the same requests, does the "
+    "candidate answer differently from the champion by more than training again with another seed would explain? If "
+    "so, something about its data or code differs, whatever the few labels say."
+)
+
+VALIDITY_NOTE = (
+    "All intervals are confidence sequences: they hold at every look at once, so looking often and stopping early does "
+    "not make a wrong decision more likely. One error budget covers the whole rollout."
+)
+
+_NAMES = {
+    "failures": "Hard failures",
+    "error_rate": "Failure rate over the champion's",
+    "slow_rate": "Slow answers",
+    "loss": "Loss over the champion's",
+    "skew": "Live features against training data",
+    "shadow_failures": "Failed shadow copies",
+    "shadow_flips": "Labels that change",
+    "shadow_score_difference": "Mean score difference",
+    "shadow_slow": "Slow shadow copies",
+}
+_KIND: dict[Phase, Kind] = {
+    Phase.PROMOTED: "ok",
+    Phase.PROMOTING: "ok",
+    Phase.WATCHING: "ok",
+    Phase.ABORTING: "fail",
+    Phase.ABORTED: "fail",
+    Phase.PAUSED: "warn",
+}
+
+
+def explain(record: RolloutRecord, decision: int | None = None) -> Report:
+    """The report of a rollout: how it ended, the weights over time, each decision with its evidence, the plan. With
+    `decision` (0 is the first) only this one is shown in detail. Raises IndexError when there is none such."""
+    chosen = record.decisions if decision is None else (record.decisions[decision],)
+    sections = [_outcome(record), _timeline(record), _decisions(record)]
+    sections += [_evidence(record, each) for each in chosen if each.metrics]
+    if not _ended(record) and record.last_metrics:
+        sections.append(Section("Now", (Text(record.status), *_metric_blocks(record.last_metrics))))
+    sections.append(_method(record))
+    return Report(
+        title=f"Rollout {record.id}: version {record.candidate.version} of {record.model}",
+        subtitle=f"{record.phase.value}; {record.status}",
+        sections=tuple(sections),
+        verdict=_verdict(record),
+    )
+
+
+def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
+    """The same in plain text: a line per decision, and below it one per metric."""
+    lines = [
+        f"Rollout {record.id} of {record.model}: version {record.candidate.version} against version "
+        f"{record.champion.version}, {record.phase.value}",
+        f"  {record.status}",
+        "",
+    ]
+    chosen = range(len(record.decisions)) if decision is None else [decision]
+    for number in chosen:
+        each = record.decisions[number]
+        lines.append(f"{number}. {each.at}  {_move(each)}  by {each.actor}")
+        lines.append(f"   {each.sentence}")
+        lines += [f"     {_NAMES.get(metric.metric, metric.metric)}: {metric.why}" for metric in each.metrics]
+    lines += ["", VALIDITY_NOTE]
+    if _has_shadow(record):
+        lines += ["", LOSS_NOTE]
+    return "\n".join(lines)
+
+
+def _ended(record: RolloutRecord) -> bool:
+    return record.phase in (Phase.PROMOTED, Phase.ABORTED)
+
+
+def _has_shadow(record: RolloutRecord) -> bool:
+    return record.plan.shadow_percent > 0
+
+
+def _verdict(record: RolloutRecord) -> Verdict | None:
+    if record.phase in (Phase.PROMOTED, Phase.WATCHING, Phase.PROMOTING):
+        return Verdict.PASS
+    if record.phase in (Phase.ABORTED, Phase.ABORTING):
+        return Verdict.FAIL
+    return Verdict.NOT_ENOUGH_EVIDENCE if record.phase is Phase.PAUSED else None
+
+
+# --- sections --------------------------------------------------------------------------------------------------------
+def _outcome(record: RolloutRecord) -> Section:
+    deciding = _deciding(record)
+    whole = sums.total(record)
+    kind = _KIND.get(record.phase, "info")
+    blocks: list[Block] = [
+        Callout(kind, _headline(record), deciding.sentence if deciding is not None else record.status),
+        KeyValues(
+            (
+                ("champion at the start", f"version {record.champion.version}"),
+                ("candidate", f"version {record.candidate.version}"),
+                ("rolls back to", f"version {record.rollback_target.version}"),
+                ("started", f"{record.started_at} by {record.started_by}"),
+                ("answered by both (pairs)", sums.num_pairs(whole)),
+                ("answered by the candidate", whole.candidate.failures.n),
+                ("calls of the candidate that failed", whole.candidate.failures.events),
+                ("requests that failed for a user", whole.user_failures),
+                ("shadow copies dropped", whole.pairs.dropped),
+                ("highest canary share", say.weight(_highest_canary(record))),
+            )
+        ),
+    ]
+    skewed = [finding for finding in record.skew if finding.skewed and finding.digest == record.candidate.digest]
+    if skewed:
+        names = ", ".join(sorted({f.feature + (f" ({f.part})" if f.part else "") for f in skewed}))
+        blocks.append(Callout("warn", f"Live features unlike the candidate's training data: {names}",
+                              "; ".join(finding.why for finding in skewed)))  # fmt: skip
+    return Section("What happened", tuple(blocks))
+
+
+def _headline(record: RolloutRecord) -> str:
+    candidate = f"Version {record.candidate.version}"
+    return {
+        Phase.PROMOTED: f"{candidate} is champion",
+        Phase.WATCHING: f"{candidate} is champion, and is being watched",
+        Phase.PROMOTING: f"{candidate} is becoming champion",
+        Phase.ABORTING: f"{candidate} is being rolled back",
+        Phase.ABORTED: f"{candidate} was rolled back",
+        Phase.PAUSED: "Paused for a person",
+    }.get(record.phase, f"{candidate} is in {record.phase.value}")
+
+
+def _deciding(record: RolloutRecord) -> Decision | None:
+    """The decision that settled where the rollout is now: not the confirmation after it."""
+    wanted = {
+        Phase.PROMOTED: Phase.PROMOTING,
+        Phase.WATCHING: Phase.PROMOTING,
+        Phase.ABORTED: Phase.ABORTING,
+    }.get(record.phase, record.phase)
+    moves = [d for d in record.decisions if d.phase_after is wanted and d.phase_before is not wanted]
+    return moves[-1] if moves else None
+
+
+def _highest_canary(record: RolloutRecord) -> float:
+    return max((d.weight_after for d in record.decisions if d.phase_after is Phase.CANARY), default=0.0)
+
+
+def _timeline(record: RolloutRecord) -> Section:
+    steps = [
+        TimelineStep(d.at, d.phase_after.value, d.weight_after, _KIND.get(d.phase_after, "info"))
+        for d in record.decisions
+    ]
+    title = f"Share of requests that version {record.candidate.version} answers"
+    return Section("Traffic over time", (Timeline(tuple(steps), value_label="percent", title=title),))
+
+
+def _decisions(record: RolloutRecord) -> Section:
+    rows: list[Sequence[Cell]] = [
+        (
+            number,
+            d.at,
+            d.actor,
+            _move(d),
+            Badge(d.phase_after.value, _KIND.get(d.phase_after, "info")),
+            d.sentence,
+        )
+        for number, d in enumerate(record.decisions)
+    ]
+    return Section("Decisions", (Table(("no.", "at", "by", "traffic", "then", "why"), tuple(rows)),))
+
+
+def _move(decision: Decision) -> str:
+    phases = decision.phase_after.value
+    if decision.phase_before is not decision.phase_after:
+        phases = f"{decision.phase_before.value} -> {phases}"
+    if decision.weight_before == decision.weight_after:
+        return f"{phases} at {say.weight(decision.weight_after)}"
+    return f"{phases}, {say.weight(decision.weight_before)} -> {say.weight(decision.weight_after)}"
+
+
+def _evidence(record: RolloutRecord, decision: Decision) -> Section:
+    number = record.decisions.index(decision)
+    facts = tuple((name.replace("_", " "), _cell(value)) for name, value in decision.evidence.items())
+    blocks = (Text(decision.sentence), *_metric_blocks(decision.metrics), KeyValues(facts))
+    return Section(f"Decision {number}: {_move(decision)}", blocks)
+
+
+def _metric_blocks(metrics: Sequence[MetricVerdict]) -> tuple[Block, ...]:
+    rows = tuple(_interval_row(metric) for metric in metrics if metric.interval is not None and metric.n > 0)
+    table: list[Sequence[Cell]] = [
+        (
+            _NAMES.get(m.metric, m.metric),
+            m.verdict,
+            "must pass" if m.details.get("required") else "may veto",
+            m.n,
+            m.observed,
+            m.interval.low if m.interval is not None and m.n else None,
+            m.interval.high if m.interval is not None and m.n else None,
+            m.bound,
+            m.why,
+        )
+        for m in metrics
+    ]
+    columns = ("metric", "verdict", "role", "n", "observed", "low", "high", "bound", "why")
+    blocks: list[Block] = []
+    if rows:
+        blocks.append(Intervals(rows, title="Estimates with their intervals, and the bounds", shared_axis=False))
+    blocks.append(Table(columns, tuple(table)))
+    return tuple(blocks)
+
+
+def _interval_row(metric: MetricVerdict) -> IntervalRow:
+    interval = metric.interval
+    return IntervalRow(
+        label=_NAMES.get(metric.metric, metric.metric),
+        low=interval.low if interval is not None else None,
+        point=metric.observed,
+        high=interval.high if interval is not None else None,
+        bound=metric.bound,
+        verdict=metric.verdict,
+    )
+
+
+def _method(record: RolloutRecord) -> Section:
+    plan, budget = record.plan, budget_of(record.plan)
+    shadow = (
+        f"{say.weight(plan.shadow_percent)} of the requests, {plan.shadow_min_requests:,} pairs"
+        if _has_shadow(record)
+        else "off"
+    )
+    difference = (
+        f"{plan.max_score_difference:g}"
+        if plan.max_score_difference is not None
+        else f"{plan.score_difference_factor:g} x retraining noise"
+    )
+    facts: list[tuple[str, Cell]] = [
+        ("shadow", shadow),
+        ("canary steps", ", ".join(say.weight(weight) for weight in plan.steps)),
+        ("requests per step, at least", plan.min_requests),
+        ("labels that change, at most", say.bound(plan.max_flip_rate)),
+        ("mean score difference, at most", difference),
+        ("failure rate over the champion's, at most", say.bound(plan.max_error_rate_increase)),
+        (f"answers over {plan.latency_bound_ms:g} ms, at most", say.bound(plan.max_slow_rate)),
+        ("loss over the champion's, at most", plan.max_loss_increase),
+        ("probability of a false promotion, at most", say.bound(budget.promotion)),
+        ("probability of a false rollback, at most", say.bound(budget.error_budget)),
+        ("of which for hard failures", say.bound(plan.abort_error)),
+        ("without requests it pauses after", say.seconds(plan.no_data_seconds)),
+        ("without a verdict it pauses after", say.seconds(plan.max_seconds)),
+    ]
+    blocks: list[Block] = [KeyValues(tuple(facts)), Text(VALIDITY_NOTE)]
+    if _has_shadow(record):
+        blocks.append(Callout("info", "What the loss cannot see", LOSS_NOTE))
+    return Section("The plan, and how it decides", tuple(blocks))
+
+
+def _cell(value: object) -> Cell:
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
