@@ -178,8 +178,8 @@ def _random_split(evaluation: Evaluation, split_by: str) -> list[Block]:
     gap = claimed - honest.value
     reason = (
         "The claim does not count. A random split puts rows of the same hours, days and entities on both sides: "
-        "the model is asked about days of which it has already seen the answers. In use it meets days that it has never seen, as "
-        "the test rows here are."
+        "the model is asked about days of which it has already seen the answers. In use it meets days that it has "
+        "never seen, as the test rows here are."
     )
     if gap > _NOTABLE_CLAIM:
         return [Text(f"{text} The difference of {gap:+.4f} is not quality.\n\n{reason}")]

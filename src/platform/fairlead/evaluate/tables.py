@@ -1,6 +1,6 @@
 """Raw feature tables as the matrices that baselines take. Fitted on training rows only; unknown values are handled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,12 @@ from numpy.typing import NDArray
 
 from fairlead.errors import EvaluationError
 from fairlead.evaluate.metrics import FloatArray
+from fairlead.features.instants import part_array, readable_instants, wall_clock_array
 
 # HistGradientBoosting takes categories below 255; rarer values share the last code.
 MAX_CATEGORIES = 254
 _MAX_IMAGE_VALUES = 4096
 _DEFAULT_PARTS = ("hour", "weekday", "month")
-_PARTS: dict[str, Callable[[Any], Any]] = {
-    "hour": pc.hour,
-    "minute": pc.minute,
-    "weekday": pc.day_of_week,
-    "day": pc.day,
-    "month": pc.month,
-    "dayofyear": pc.day_of_year,
-    "week": pc.iso_week,
-}
 
 
 @dataclass(frozen=True)
@@ -141,16 +133,13 @@ def _codes(train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[FloatArray, F
 
 
 def _parts(column: pa.ChunkedArray, wanted: Sequence[str]) -> dict[str, FloatArray]:
-    """Calendar parts as they were written, without conversion between zones."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        # The first 19 characters are date and time; what follows (fractions, an offset) would move it to another zone.
-        text = pc.replace_substring(pc.utf8_slice_codeunits(column, 0, 19), "T", " ", max_replacements=1)
-        column = pc.strptime(text, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True)
-    elif pa.types.is_timestamp(column.type) and column.type.tz is not None:
-        column = pc.local_timestamp(column)
-    elif pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("s"))
-    return {part: _numbers(_PARTS[part](column)) for part in wanted}
+    """Calendar parts as the transform of a model reads them. Text that is no point in time counts as missing."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_string(array.type):
+        array = pc.if_else(pa.array(readable_instants(array)), array, pa.scalar(None, pa.string()))
+    clock = wall_clock_array(array)
+    missing = np.isnat(clock)
+    return {part: np.where(missing, np.nan, part_array(clock, part).astype(np.float64)) for part in wanted}
 
 
 def _pixels(column: pa.ChunkedArray) -> FloatArray:
