@@ -232,6 +232,13 @@ class ExportMismatch(TrainError):
     code = "FL-305"
 
 
+class RunConfigurationChanged(TrainError):
+    """The run folder holds checkpoints of another configuration or of other data. They are neither continued nor
+    deleted: name another run folder, or remove this one when its checkpoints are no longer wanted."""
+
+    code = "FL-306"
+
+
 # --- FL-4xx ----------------------------------------------------------------------------------------------------------
 class EvaluationError(FairleadError):
     """A model could not be judged."""
