@@ -1,0 +1,212 @@
+"""Holding rows against the schema, a batch at a time, vectorised: one look at the whole column when all is well."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fairlead.data.readers import BrokenRow, RawBatch
+from fairlead.data.schema import ColumnRule, Schema
+from fairlead.data.text_values import parse_text
+from fairlead.errors import SchemaMismatch
+from fairlead.features.categories import category_array
+from fairlead.features.kinds import kind_of
+
+_ARROW = {"int": pa.int64(), "float": pa.float64(), "string": pa.string(), "bool": pa.bool_()}
+_NEW_VALUES = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The rows at `positions` of a batch that break the schema in `column`; `values` are what stood there."""
+
+    column: str
+    reason: str
+    positions: np.ndarray
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A batch after the check. `batch` has the schema's columns in their types; rows that `bad` marks are not to be
+    used. `new_values` are values of string columns that the schema does not list but allows."""
+
+    raw: RawBatch
+    batch: pa.RecordBatch
+    bad: np.ndarray | None
+    problems: tuple[Problem, ...]
+    new_values: Mapping[str, tuple[str, ...]]
+
+    @property
+    def broken(self) -> tuple[BrokenRow, ...]:
+        """Rows of the file that could not be split into columns."""
+        return self.raw.broken
+
+
+class Checker:
+    """Checks batches against a schema. `required` adds columns that must not be missing. Threads may share one."""
+
+    def __init__(
+        self, schema: Schema, uris: Sequence[str], *, required: Sequence[str] = (), only: Sequence[str] | None = None
+    ) -> None:
+        self.rules = {
+            name: rule.model_copy(update={"required": True}) if name in required else rule
+            for name, rule in schema.columns.items()
+            if only is None or name in only
+        }
+        self._uris = uris
+
+    def check(self, raw: RawBatch) -> Checked:
+        """Find what breaks the schema. Raises SchemaMismatch for columns that are absent or wholly of another type."""
+        arrays: list[pa.Array] = []
+        problems: list[Problem] = []
+        new_values: dict[str, tuple[str, ...]] = {}
+        for name, rule in self.rules.items():
+            column = self._column(raw, name)
+            values, unreadable = self._typed(raw, name, rule, column)
+            found = [("type", unreadable)] if unreadable is not None else []
+            found += _broken_rules(values, rule, unreadable)
+            for reason, mask in found:
+                positions = np.flatnonzero(mask)
+                if len(positions):
+                    shown = column.take(pa.array(positions[:1000])).to_pylist()
+                    problems.append(Problem(name, reason, positions, tuple(_shown(value) for value in shown)))
+            if rule.values is not None and rule.new_values == "allow":
+                new = _unlisted(values, rule.values)
+                if new:
+                    new_values[name] = new
+            arrays.append(values)
+        bad = None
+        if problems:
+            bad = np.zeros(raw.batch.num_rows, bool)
+            for problem in problems:
+                bad[problem.positions] = True
+        batch = pa.RecordBatch.from_arrays(arrays, names=list(self.rules))
+        return Checked(raw, batch, bad, tuple(problems), new_values)
+
+    def _column(self, raw: RawBatch, name: str) -> pa.Array:
+        index = raw.batch.schema.get_field_index(name)
+        if index < 0:
+            raise SchemaMismatch(
+                f"the column {name} is absent",
+                where=self._uris[raw.file],
+                why=f"the schema lists it; the file has {', '.join(raw.batch.schema.names[:30]) or 'no columns'}",
+                fix="correct the source, or edit the schema",
+            )
+        return raw.batch.column(index)
+
+    def _typed(
+        self, raw: RawBatch, name: str, rule: ColumnRule, column: pa.Array
+    ) -> tuple[pa.Array, np.ndarray | None]:
+        """The column in the rule's type, and which rows could not be read (None: all could)."""
+        found = kind_of(column.type)
+        if pa.types.is_null(column.type):
+            return pa.nulls(len(column), _ARROW.get(rule.type, column.type)), None
+        if found == "string" and rule.type != "string":
+            text = column.cast(pa.string())
+            values, bad = parse_text(text, rule.type) if rule.type != "tensor" else (text, np.ones(len(text), bool))
+            if bad.any() and int(bad.sum()) == len(text) - text.null_count and len(text) > 100:
+                raise self._mismatch(raw, name, rule, "text that cannot be read as such in any row")
+            return values, bad if bad.any() else None
+        if found == rule.type:
+            target = _ARROW.get(rule.type)
+            if rule.type == "timestamp":
+                target = pa.timestamp("us", getattr(column.type, "tz", None))
+            return (
+                column if target is None or column.type == target else self._cast(raw, name, rule, column, target)
+            ), None
+        if rule.type == "float" and found in ("int", "bool"):
+            return column.cast(pa.float64(), safe=False), None
+        if rule.type == "int" and found == "float":
+            return _whole_numbers(column)
+        if rule.type == "string" and found in ("int", "float", "bool"):
+            return category_array(column), None
+        if rule.type == "bool" and found == "int":
+            bad = np.asarray(pc.invert(pc.is_in(column, value_set=pa.array([0, 1, None], column.type))))
+            return pc.equal(column, 1), bad if bad.any() else None
+        raise self._mismatch(raw, name, rule, str(column.type))
+
+    def _cast(self, raw: RawBatch, name: str, rule: ColumnRule, column: pa.Array, target: pa.DataType) -> pa.Array:
+        try:
+            if pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            return column.cast(_ARROW[rule.type]) if rule.type in _ARROW else column.cast(target, safe=False)
+        except pa.ArrowInvalid as error:
+            raise self._mismatch(raw, name, rule, f"{column.type}: {error}") from error
+
+    def _mismatch(self, raw: RawBatch, name: str, rule: ColumnRule, found: str) -> SchemaMismatch:
+        return SchemaMismatch(
+            f"the column {name} is not of type {rule.type}",
+            where=f"{self._uris[raw.file]}, column {name}",
+            why=f"it holds {found}",
+            fix="correct the source, or edit the schema",
+        )
+
+
+def _whole_numbers(column: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
+    """Floats that stand for integers, as a column of integers with missing values turns out of other tools."""
+    numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        bad = ~np.isnan(numbers) & ((numbers != np.floor(numbers)) | (np.abs(numbers) >= 2.0**63))
+    masked = np.isnan(numbers) | bad
+    values = pa.array(np.where(masked, 0, numbers).astype(np.int64), mask=masked)
+    return values, bad if bad.any() else None
+
+
+def _broken_rules(values: pa.Array, rule: ColumnRule, unreadable: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
+    found: list[tuple[str, np.ndarray]] = []
+    if rule.type in ("int", "float") and not pa.types.is_null(values.type):
+        found += _broken_range(values, rule)
+    if rule.required:
+        missing: np.ndarray | None = None
+        if values.null_count:
+            missing = np.asarray(values.is_null().to_numpy(zero_copy_only=False))
+        if rule.type == "float" and not pa.types.is_null(values.type):
+            nan = pc.is_nan(values)
+            if pc.any(nan).as_py():
+                nans = np.asarray(nan.fill_null(False).to_numpy(zero_copy_only=False))
+                missing = nans if missing is None else missing | nans
+        if missing is not None:
+            found.append(("missing", missing if unreadable is None else missing & ~unreadable))
+    if rule.values is not None and rule.new_values == "reject":
+        known = pc.is_in(values, value_set=pa.array([*rule.values, None], pa.string()))
+        found.append(("not in domain", ~np.asarray(known.to_numpy(zero_copy_only=False))))
+    return found
+
+
+def _broken_range(values: pa.Array, rule: ColumnRule) -> list[tuple[str, np.ndarray]]:
+    extremes = pc.min_max(values)
+    low, high = extremes["min"].as_py(), extremes["max"].as_py()
+    if low is None:
+        return []
+    found: list[tuple[str, np.ndarray]] = []
+    infinite: np.ndarray | None = None
+    if rule.type == "float" and (math.isinf(low) or math.isinf(high)):
+        infinite = np.asarray(pc.is_inf(values).fill_null(False).to_numpy(zero_copy_only=False))
+        found.append(("not finite", infinite))
+    for reason, bound, broken, compare in (
+        ("below minimum", rule.min, rule.min is not None and low < rule.min, pc.less),
+        ("above maximum", rule.max, rule.max is not None and high > rule.max, pc.greater),
+    ):
+        if broken:
+            numbers = values.cast(pa.float64(), safe=False) if isinstance(bound, float) else values
+            mask = np.asarray(compare(numbers, bound).fill_null(False).to_numpy(zero_copy_only=False))
+            found.append((reason, mask if infinite is None else mask & ~infinite))
+    return found
+
+
+def _unlisted(values: pa.Array, known: Sequence[str]) -> tuple[str, ...]:
+    listed = pc.is_in(values, value_set=pa.array([*known, None], pa.string()))
+    if pc.all(listed).as_py() is not False:
+        return ()
+    return tuple(sorted(pc.unique(values.filter(pc.invert(listed))).to_pylist())[:_NEW_VALUES])
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
