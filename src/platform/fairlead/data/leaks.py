@@ -271,7 +271,7 @@ def _difference(
     if first in clocks and second in clocks:
         # Around midnight: from 23:50 to 00:10 it is 20 minutes.
         return np.asarray((clocks[first] - clocks[second] + 720) % 1440 - 720)
-    return columns[first, ""] - columns[second, ""]
+    return np.asarray(columns[first, ""] - columns[second, ""])
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
