@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fairlead.errors import BundleDamaged, FairleadError
+from fairlead.errors import BundleDamaged
 from fairlead.logs import get_logger
 from fairlead.records.evidence import RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
@@ -314,11 +314,11 @@ class CandidateHost(Protocol):
     def start(self, arm: Arm) -> None:
         """Bring `arm` up until it answers; nothing happens when it runs. Raises when it cannot be."""
 
-    def stop(self, digest: str) -> None:
-        """Remove a candidate; nothing happens when there is none."""
+    def surplus(self, wanted: Arm | None) -> list[str]:
+        """Names of candidates other than `wanted` that run."""
 
-    def running(self) -> set[str]:
-        """Digests of the candidates that were started and not stopped."""
+    def stop(self, name: str) -> None:
+        """Remove one of `surplus`; nothing happens when it is gone."""
 
 
 class Control:
@@ -333,6 +333,7 @@ class Control:
         self._wake = asyncio.Event()
         self._attempts: dict[str, int] = {}
         self._settled_since: float | None = None
+        self._untidy = True
 
     async def put(self, release: Release) -> None:
         """Store `release` and make it the wish. Raises ReleaseRefused, or StoreError when it cannot be stored."""
@@ -346,6 +347,7 @@ class Control:
                 raise ReleaseRefused(409, "stale_generation", f"generation {stored.generation} is stored already")
             self.state.adopt(release)
             self._attempts.clear()
+            self._untidy = True
             self._wake.set()
 
     async def run(self) -> None:
@@ -353,8 +355,8 @@ class Control:
         while True:
             try:
                 await self._converge()
-            except FairleadError as error:
-                _log.warning("the candidate cannot be changed now: %s", error.what)
+            except Exception as error:  # whatever the host cannot do now, it is asked again
+                _log.warning("candidates cannot be changed now: %s", error)
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), 0.2)
@@ -366,18 +368,24 @@ class Control:
         candidate = state.wanted.candidate
         if candidate is not None and not state.candidate_ready and not state.candidate_error:
             await self._start(candidate)
-        wanted = _digest(state.wanted.candidate)
-        surplus = await asyncio.to_thread(self._host.running) - {wanted}
-        applied = state.applied()
-        if not surplus or applied is None or applied.generation != state.wanted.generation:
+        if self._untidy:
+            await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Once every replica applies the wish, and what it was asked before has drained, remove other candidates."""
+        wanted = self.state.wanted
+        applied = self.state.applied()
+        if applied is None or applied.generation != wanted.generation:
             self._settled_since = None
             return
         now = time.monotonic()
         if self._settled_since is None:
             self._settled_since = now
-        if now - self._settled_since >= self._drain_seconds:
-            for digest in surplus:
-                await asyncio.to_thread(self._host.stop, digest)
+        if now - self._settled_since < self._drain_seconds:
+            return
+        for name in await asyncio.to_thread(self._host.surplus, wanted.candidate):
+            await asyncio.to_thread(self._host.stop, name)
+        self._untidy = self.state.wanted is not wanted
 
     async def _start(self, candidate: Arm) -> None:
         digest = candidate.digest
