@@ -15,14 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fairlead.data.labels import LabelCollector, Labels, unlabelled
+from fairlead.data.leaks import MissingCounts, scan_leaks
 from fairlead.data.sampling import Column, Sample, take_sample
 from fairlead.data.sources import Source
-from fairlead.data.strength import strength
 from fairlead.errors import LabelProblem
-from fairlead.spec.data import Data, Label
+from fairlead.records.data import LeakFinding
+from fairlead.spec.data import Data, Label, Leaks
+from fairlead.spec.features import Features
 
 SMALL_ROWS = 50_000
-_STRONG = 0.82  # A little below the default bound of the leak scan, which looks at other rows than this sample.
+# The leak scan of the pipeline sees other rows than this sample: what is close to its bound may be above it there.
+_BOUNDS = (Leaks().max_auc - 0.03, Leaks().max_auc)
 _MAX_VOCABULARY = 1_000
 _MAX_CODES = 12
 _NEARLY_UNIQUE = 0.9
@@ -41,7 +44,9 @@ _YES = ("true", "1", "yes", "y", "t", "positive", "pos")
 
 @dataclass(frozen=True)
 class Proposal:
-    """Roles and settings. `excluded` and `notes` map a column to a reason; `rows` is exact or (`exact` False) about."""
+    """Roles and settings. `excluded` and `notes` map a column to a reason; `rows` is exact or (`exact` False) about.
+    `unreadable` is the share of rows with a value that does not fit its column's type, `rare_label` that of the rarest
+    class."""
 
     project: str
     source: str
@@ -64,6 +69,7 @@ class Proposal:
     split_why: str
     slices: tuple[str, ...]
     allow: dict[str, float]
+    unreadable: float = 0.0
     rare_label: float = 0.0
     format: str | None = None
 
@@ -81,7 +87,7 @@ class Proposal:
     def batch(self) -> int:
         """A power of two that gives some 40 optimizer steps a pass, within 16 and 1024."""
         wanted = max(self.train_rows // 40, 1)
-        return min(max(2 ** round(math.log2(wanted)), 16), 1024)
+        return min(max(1 << round(math.log2(wanted)), 16), 1024)
 
     @property
     def epochs(self) -> int:
@@ -131,6 +137,8 @@ def propose(source: str, label: str, base: Path, name: str = "", wanted_format: 
         raise LabelProblem(f"no column is left to predict {label} from", where=source, why=reasons or "there are none")
     times = _time_candidates(sample, roles)
     entity, split_by, why = _split(sample, roles, labels, labelled, times)
+    if entity in roles.names():
+        roles.drop(entity, "names the group that the split keeps together: the test has other ones")
     column = sample.columns[label]
     return Proposal(
         project=name or project_name(source),
@@ -154,6 +162,7 @@ def propose(source: str, label: str, base: Path, name: str = "", wanted_format: 
         split_why=why,
         slices=_slices(roles, sample),
         allow=allow,
+        unreadable=_unreadable(sample, [label, *roles.names()]),
         rare_label=_rarest(labels),
         format=None if wanted_format == "auto" else wanted_format,
     )
@@ -206,6 +215,10 @@ def _rarest(labels: Labels) -> float:
     return float(counts.min() / counts.sum())
 
 
+def _unreadable(sample: Sample, names: list[str]) -> float:
+    return sum(sample.columns[name].unreadable for name in names) / sample.rows
+
+
 # --- roles -----------------------------------------------------------------------------------------------------------
 def _assign(roles: _Roles, column: Column, rows: int) -> None:
     name = column.name
@@ -236,7 +249,7 @@ def _assign_text(roles: _Roles, column: Column) -> None:
     if column.distinct > 20 and _OTHER_DATE.match(first):
         roles.excluded[name] = f"dates in a form such as {first}: write them as YYYY-MM-DD to use them"
     elif column.present >= 20 and unique == 1:
-        roles.excluded[name] = "a different value in every row: an identifier"
+        roles.excluded[name] = "a different value in every row: an identifier or free text"
     elif column.present >= 50 and unique > _NEARLY_UNIQUE:
         roles.excluded[name] = f"nearly unique ({column.distinct:,} values in {column.present:,} rows)"
     elif lengths > _LONG_TEXT:
@@ -304,26 +317,51 @@ def _parts(column: Column) -> tuple[str, ...]:
 def _leave_out_leaks(
     roles: _Roles, sample: Sample, labels: Labels, labelled: np.ndarray, label: str
 ) -> dict[str, float]:
-    """Drop features that predict the label by themselves, unless so many do that the label is simply easy: those are
-    allowed by name. Returns the allowed ones with their strength."""
+    """Drop features that know the answer, unless so many do that the label is simply easy. Those stay, and so do those
+    just below the bound; all of them are allowed by name. Returns the allowed ones with their score."""
+    allowed: dict[str, float] = {}
+    # Again after each removal: a pair of features is only looked at when neither of them is suspicious by itself.
+    for _ in range(4):
+        near, above = (_scan(roles, sample, labels, labelled, bound, list(allowed)) for bound in _BOUNDS)
+        if not near and not above:
+            break
+        if allowed or len(above) > max(3, len(roles.names()) // 4):
+            allowed |= {name: finding.score for name, finding in (near | above).items()}
+            continue
+        allowed |= {name: finding.score for name, finding in near.items() if name not in above}
+        for name, finding in above.items():
+            related = "; its name is like the label's" if _related(name, label) else ""
+            roles.drop(
+                name,
+                f"may only be known afterwards: {finding.why}{related}; if it is known in time, add it to features and "
+                "to data.leaks.allow",
+            )
+        if not roles.names():
+            break
+    return {name: score for name, score in allowed.items() if name in roles.names()}
+
+
+def _scan(
+    roles: _Roles, sample: Sample, labels: Labels, labelled: np.ndarray, max_auc: float, allow: list[str]
+) -> dict[str, LeakFinding]:
+    """The severe findings that are not allowed, by feature."""
+    features = Features.model_validate(
+        {
+            "numeric": roles.numeric,
+            "categorical": list(roles.categorical),
+            "datetime": {name: {"parts": parts} for name, parts in roles.datetime.items()},
+        }
+    )
     rows = pa.array(labelled)
-    found: dict[str, float] = {}
+    table = pa.table({name: sample.columns[name].values.filter(rows) for name in roles.names()})
+    missing = {}
     for name in roles.names():
-        column = sample.columns[name]
-        value = strength(column.values.filter(rows), column.kind or "", labels)
-        if value > _STRONG:
-            found[name] = value
-    measure = "correlation" if labels.task == "regression" else "AUC"
-    if len(found) > max(3, len(roles.names()) // 4):
-        return found
-    for name, value in found.items():
-        related = " and its name is like the label's" if _related(name, label) else ""
-        roles.drop(
-            name,
-            f"predicts {label} by itself ({measure} {value:.2f}){related}, as values do that are only known afterwards; "
-            "if it is known in time, add it to features and to data.leaks.allow",
+        gone = np.asarray(sample.columns[name].values.is_null().to_numpy(zero_copy_only=False))
+        missing[name] = MissingCounts(
+            int(labelled.sum()), int(gone[labelled].sum()), int((~labelled).sum()), int(gone[~labelled].sum())
         )
-    return {}
+    findings = scan_leaks(table, labels.codes, features, labels.task, missing=missing, max_auc=max_auc, allow=allow)
+    return {finding.feature: finding for finding in findings if finding.severe and not finding.allowed}
 
 
 def _related(name: str, label: str) -> bool:
@@ -352,7 +390,7 @@ def _split(
         problem = _time_split_problem(sample.columns[times[0]], labels, labelled)
         if not problem:
             return None, "time", "train on the past, validate and test on what came after"
-        return None, _plain_split(labels), f"not by time ({times[0]}): {problem}"
+        return None, _plain_split(labels), f"not by time ({times[0]}), because {problem}"
     for name in roles.entities:
         column = sample.columns[name]
         if not column.missing and column.distinct >= _MIN_GROUPS and column.present >= 2 * column.distinct:

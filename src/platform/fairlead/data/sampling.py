@@ -14,13 +14,14 @@ from fairlead.features.kinds import kind_of
 MAX_ROWS = 60_000
 _MAX_FILES = 8
 _MAX_TASKS = 8
-_MAX_TEXT_TASKS = 64
+_MAX_TEXT_TASKS = 24
 
 
 @dataclass(frozen=True)
 class Column:
     """One column of the sample. `values` has the type of `kind` (None: a type that cannot be used); NaN is missing.
-    `as_text` is True when a file format without types (CSV) or a string column of the file held it."""
+    `as_text` is True when a file format without types (CSV) or a string column of the file held it;
+    `unreadable` of its texts are no `kind` and count as missing here."""
 
     name: str
     kind: str | None
@@ -28,6 +29,7 @@ class Column:
     as_text: bool
     missing: int
     distinct: int
+    unreadable: int = 0
 
     @property
     def present(self) -> int:
@@ -46,7 +48,9 @@ class Sample:
 
 
 def take_sample(source: Source) -> Sample:
-    """Up to 60,000 rows from up to 8 files, from the beginning to the end of each. Raises EmptyData, SourceUnreadable."""
+    """Up to 60,000 rows from up to 8 files, spread over each file (of a large text file its first part).
+
+    Raises EmptyData, SourceUnreadable."""
     step = max(1, -(-len(source.files) // _MAX_FILES))
     chosen = list(range(0, len(source.files), step))
     per_file = MAX_ROWS // len(chosen)
@@ -115,17 +119,19 @@ def _column(name: str, parts: list[pa.RecordBatch], rows: int, untyped: bool) ->
     values = _one_type(arrays)
     kind = "string" if pa.types.is_null(values.type) else kind_of(values.type)
     as_text = kind == "string"
+    unreadable = 0
     if as_text and not pa.types.is_null(values.type):
         text = values.cast(pa.string())
         likely = likely_kind(text)
         # Typed files mean it when they say string, but for points in time, which many tools write as text.
         kind = likely if untyped or likely == "timestamp" else "string"
-        values, _ = parse_text(text, kind)
+        values, bad = parse_text(text, kind)
+        unreadable = int(bad.sum())
     if kind == "float":
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(values).fill_null(True), None, values)
     distinct = pc.count_distinct(values).as_py() if kind not in (None, "tensor") else 0
-    return Column(name, kind, values, as_text, values.null_count, distinct)
+    return Column(name, kind, values, as_text, values.null_count, distinct, unreadable)
 
 
 def _one_type(arrays: list[pa.Array]) -> pa.Array:
