@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import orjson
 
-from fairlead.records.codec import from_json, to_json
+from fairlead.records.codec import from_value, to_json
 
 Kind = Literal["temperature", "isotonic", "none"]
 Task = Literal["binary", "multiclass", "regression"]
@@ -63,9 +64,10 @@ class Calibration:
     @classmethod
     def from_json(cls, data: bytes) -> "Calibration":
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
-        calibration = from_json(cls, data)
-        if not isinstance(calibration, cls):
-            raise ValueError("expected a JSON object")
+        value = orjson.loads(data)
+        if not isinstance(value, dict) or not {"kind", "task"} <= value.keys():
+            raise ValueError("expected a JSON object with kind and task")
+        calibration: Calibration = from_value(cls, value)
         return calibration
 
     def _check_knots(self) -> None:

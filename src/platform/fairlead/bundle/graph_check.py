@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fairlead.errors import BundleDamaged
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+# Messages inside messages; a graph inside a node's attribute is three of them.
 MAX_NESTING = 40
 
 _MODEL_GRAPH, _MODEL_TRAINING, _MODEL_FUNCTION = 7, 20, 25
