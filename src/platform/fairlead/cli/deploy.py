@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Without --version: bring the servers up with the champion when they are down, and say what is live."""
     from fairlead.errors import EXIT_NOT_ENOUGH_EVIDENCE, EXIT_VERDICT_FAIL, VersionNotFound
+    from fairlead.records.codec import to_value
     from fairlead.wiring import steps
     from fairlead.wiring.models import arm_of, champion
     from fairlead.wiring.serving import ensure_serving
@@ -35,10 +36,10 @@ def run(args: argparse.Namespace) -> int:
         raise VersionNotFound("there is no champion to deploy", fix="fairlead run, or fairlead deploy --version N")
     client = ensure_serving(context, arm_of(current))
     say(f"serving at {client.url}")
-    status = client.release()
-    live = status["applied"] or {}
-    text = f"champion: version {live['champion']['version']}" if live else "nothing is applied yet"
-    if live.get("candidate"):
-        text += f"; candidate: version {live['candidate']['version']} at {live['candidate_weight']:g} %"
-    emit(args, {"url": client.url, **status}, text)
+    view = client.release()
+    live = view.applied
+    text = f"champion: version {live.champion.version}" if live else "nothing is applied yet"
+    if live is not None and live.candidate is not None:
+        text += f"; candidate: version {live.candidate.version} at {live.candidate_weight:g} %"
+    emit(args, {"url": client.url, **to_value(view)}, text)
     return 0

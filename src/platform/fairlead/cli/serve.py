@@ -14,18 +14,18 @@ fairlead serve --version 2 --set serve.port=9000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `fairlead serve`."""
-    parser.add_argument("--version", default=None, help="a version number or alias (default: the release, else champion)")
+    parser.add_argument(
+        "--version", default=None, help="a version number or alias (default: the release, else champion)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    import os
-
     from fairlead.errors import VersionNotFound
     from fairlead.records.release import Release
     from fairlead.serve.http_app import run_process_server
     from fairlead.wiring.models import arm_of, champion
-    from fairlead.wiring.serving import token_file, wanted_release
+    from fairlead.wiring.serving import wanted_release
 
     context = new_context(args)
     release = wanted_release(context)
@@ -35,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
             raise VersionNotFound("there is no champion to serve", fix="fairlead run, or name one with --version")
         generation = release.generation + 1 if release else 1
         release = Release(context.project.project, generation, arm_of(version), note="fairlead serve")
-    os.environ["FAIRLEAD_TOKEN_FILE"] = str(token_file(context))
     say(f"version {release.champion.version} at http://{context.project.serve.host}:{context.project.serve.port}")
     run_process_server(context.project.serve, release, context.project.store, context.base)
     return 0

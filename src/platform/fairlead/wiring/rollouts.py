@@ -19,9 +19,9 @@ from fairlead.records.data import SkewFinding, Statistics
 from fairlead.records.registry import Version
 from fairlead.records.rollout import Observation, RolloutRecord
 from fairlead.reports.model import Report
-from fairlead.serve.request_log import read_inputs
 from fairlead.watch.skew import attribute
 from fairlead.wiring.context import Context
+from fairlead.wiring.logged_inputs import LoggedInputs
 from fairlead.wiring.models import LoadedVersion, arm_of, load_version
 from fairlead.wiring.serving import client as serving_client
 
@@ -34,7 +34,8 @@ class LiveFeatures:
     """Compares the inputs of live requests with both models' training statistics, at most once a second."""
 
     def __init__(self, context: Context, champion: LoadedVersion, candidate: LoadedVersion, since: str) -> None:
-        self._context, self._champion, self._candidate, self._since = context, champion, candidate, since
+        self._context, self._champion, self._candidate = context, champion, candidate
+        self._inputs = LoggedInputs(context.store, context.project.project, since, _SKEW_ROWS)
         self._findings: tuple[SkewFinding, ...] = ()
         self._looked_at = 0.0
 
@@ -44,7 +45,7 @@ class LiveFeatures:
             return self._findings
         self._looked_at = now
         spec = self._context.project.watch.skew
-        rows = read_inputs(self._context.store, self._context.project.project, since=self._since, most=_SKEW_ROWS)
+        rows = self._inputs.newest()
         if rows is None or rows.num_rows < spec.min_rows:
             return self._findings
         self._findings = attribute(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from fairlead.errors import ExtraMissing, KeyMissing, ServerUnreachable, ServeEr
 from fairlead.records.codec import from_json, to_json
 from fairlead.records.release import Arm, Release
 from fairlead.serve.client import ServingClient
+from fairlead.serve.token import ensure_token, read_token
 from fairlead.wiring.context import Context
 
 _START_SECONDS = 90.0
@@ -35,20 +35,12 @@ def state_file(context: Context) -> Path:
     return context.home / "serve" / "local.json"
 
 
-def token_file(context: Context) -> Path:
-    """The bearer token for the control routes, readable by its owner only; made when missing."""
-    path = context.home / "serve" / "token"
-    if not path.exists():
-        write_atomic(path, secrets.token_urlsafe(32).encode(), mode=0o600)
-    return path
-
-
 def client(context: Context) -> ServingClient:
     """A client of this project's servers, whether or not they answer."""
     serve = context.project.serve
     state = read_state(context)
     url = state.url if state else f"http://{serve.host}:{serve.port}"
-    return ServingClient(url, token_file(context).read_text().strip(), context.project.project)
+    return ServingClient(url, read_token(ensure_token(context.base)))
 
 
 def read_state(context: Context) -> ServingState | None:
@@ -96,8 +88,7 @@ def ensure_serving(context: Context, champion: Arm, clock: Clock | None = None) 
     deadline = clock.monotonic() + _START_SECONDS
     while clock.monotonic() < deadline:
         try:
-            status = found.release()
-            if status["applied"]:
+            if found.release().applied is not None:
                 return found
         except ServerUnreachable:
             pass
@@ -131,7 +122,6 @@ def _start_on_ray(context: Context, release: Release) -> str:
     from fairlead.wiring.local_ray import ensure_local_ray
 
     address = ensure_local_ray(context.base)
-    os.environ["FAIRLEAD_TOKEN_FILE"] = str(token_file(context))
     return start_ray_serving(context.project.serve, release, context.project.store, context.base, address)
 
 
