@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fairlead.errors import FairleadError
@@ -230,3 +231,28 @@ def _input_array(exchanges: Sequence[Exchange], field: pa.Field) -> pa.Array:
         # Arrow refuses integers that a float cannot hold exactly; a log may round them.
         values = [None if value is None else float(value) for value in values]
     return pa.array(values, field.type)
+
+
+def read_inputs(store: Store, model: str, *, since: str, most: int) -> pa.Table | None:
+    """The raw inputs of the newest logged requests, at most `most` rows, one column per field; None without any.
+
+    `since`: ISO 8601, requests before it are left out. Whole files are read, newest first, until there are enough.
+    """
+    start = datetime.fromisoformat(since).astimezone(UTC)
+    # A file is named after the moment it was written, which is after all of its requests.
+    first_name = start.strftime("%Y%m%dT%H%M%S")
+    tables: list[pa.Table] = []
+    rows = 0
+    prefix = f"logs/{model}/requests/"
+    for key in reversed(store.list(prefix)):
+        if rows >= most or key.removeprefix(prefix) < first_name:
+            break
+        table = pq.read_table(pa.BufferReader(store.read(key)), columns=["time", "inputs"])
+        table = table.filter(pc.greater_equal(table["time"], pa.scalar(start, _TIME)))
+        if table.num_rows:
+            inputs = pa.Table.from_struct_array(table["inputs"])
+            tables.append(inputs.slice(0, most - rows))
+            rows += tables[-1].num_rows
+    if not tables:
+        return None
+    return pa.concat_tables(tables, promote_options="permissive")

@@ -250,12 +250,18 @@ def _label_value(label: Any, signature: Signature) -> float:
         if type(label) not in (int, float) or not abs(label) <= 1.8e308:
             raise bad_field("label", "label must be a finite number", "wrong_type")
         return float(label)
-    text = _label_text(label)
-    for index, name in enumerate(signature.classes):
-        if text == name or text.lower() == name.lower():
-            return float(index)
-    raise bad_field("label", f"label must be one of {', '.join(signature.classes[:20])}", "unknown_label")
+    names = {name.lower(): index for index, name in enumerate(signature.classes)}
+    text = _label_text(label).lower()
+    index = names.get(text, names.get(_OTHER_NAMES.get(text, text)))
+    if index is None:
+        raise bad_field("label", f"label must be one of {', '.join(signature.classes[:20])}", "unknown_label")
+    return float(index)
+
+
+_OTHER_NAMES = {"1": "true", "0": "false", "true": "1", "false": "0"}
 
 
 def _label_text(label: Any) -> str:
+    if type(label) is float and label.is_integer():
+        return str(int(label))
     return str(label).lower() if type(label) is bool else str(label)
