@@ -512,12 +512,22 @@ def _reconcile(record: RolloutRecord, observation: Observation) -> tuple[Action,
         return ()
     behind = release is None or release.generation < record.release_generation
     never_ours = record.applied_generation == 0 and phase is Phase.STARTING and _wrong_champion(record, observation)
+    wished = wish(record)
     traffic: list[Action] = []
-    if behind and not never_ours and not settled(record):
-        traffic.append(SetTraffic(wish(record)))
+    if behind and not never_ours and not settled(record) and not _too_early(wished, observation):
+        traffic.append(SetTraffic(wished))
     if record.effects_generation < record.release_generation:
         if phase is Phase.PROMOTING:
             return (Promote(record.release_generation), *traffic)
         if phase is Phase.ABORTING:
             return (*traffic, Retire(record.release_generation))
     return tuple(traffic)
+
+
+def _too_early(wished: Release, observation: Observation) -> bool:
+    """True when `wished` gives a candidate more weight that is not ready (any more): a server may have restarted
+    between the decision and now."""
+    live = observation.release
+    if wished.candidate is None or live is None or observation.candidate_ready:
+        return False
+    return wished.candidate_weight > live.candidate_weight

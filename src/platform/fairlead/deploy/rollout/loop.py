@@ -18,7 +18,7 @@ from fairlead.clock import Clock
 from fairlead.deploy.rollout.actions import Action, Effects, Notify, Promote, Retire, SetTraffic
 from fairlead.deploy.rollout.engine import settled, step
 from fairlead.deploy.rollout.lease import Heartbeat
-from fairlead.deploy.rollout.start import load_versioned, record_key
+from fairlead.deploy.rollout.start import parse_record, read_record, record_key
 from fairlead.errors import FairleadError, RolloutError, StaleGeneration, StoreError, VersionConflict
 from fairlead.logs import get_logger
 from fairlead.records.codec import to_json
@@ -171,9 +171,10 @@ class RolloutLoop:
         return self._wall + timedelta(seconds=self._clock.monotonic() - self._start)
 
     def _read(self) -> RolloutRecord:
-        stored, version = self._stored()
+        data, version = read_record(self._store, self._model, self._rollout)
         if self._record is not None and version == self._version:
             return self._record
+        stored = parse_record(self._store, self._model, self._rollout, data)
         if self._record is None:
             self._record = stored
         elif self._intended is not None and _only_command_differs(self._intended, stored):
@@ -188,9 +189,6 @@ class RolloutLoop:
             )
         self._durable, self._version, self._intended = stored, version, None
         return self._record
-
-    def _stored(self) -> tuple[RolloutRecord, str]:
-        return load_versioned(self._store, self._model, self._rollout)
 
     def _look(self, record: RolloutRecord) -> Observation:
         try:

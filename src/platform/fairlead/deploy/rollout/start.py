@@ -89,18 +89,28 @@ def load_versioned(store: Store, model: str, rollout: str | None = None) -> tupl
         if not known:
             raise RolloutNotFound(f"model {model} has had no rollout", fix="fairlead rollout start --version N")
         rollout = known[-1]
+    data, version = read_record(store, model, rollout)
+    return parse_record(store, model, rollout, data), version
+
+
+def read_record(store: Store, model: str, rollout: str) -> tuple[bytes, str]:
+    """A record's bytes and version: what a loop needs to see that nothing changed. Raises RolloutNotFound."""
     key = record_key(model, rollout)
     try:
-        data, version = store.read_versioned(key)
+        return store.read_versioned(key)
     except KeyMissing:
         ids = ", ".join(_ids(store, model)) or "none"
         what = f"model {model} has no rollout {rollout}"
         raise RolloutNotFound(what, where=store.url(key), fix=f"known: {ids}") from None
+
+
+def parse_record(store: Store, model: str, rollout: str, data: bytes) -> RolloutRecord:
+    """A record from its bytes. Raises IntegrityError."""
     try:
-        return from_json(RolloutRecord, data), version
+        return from_json(RolloutRecord, data)
     except (ValueError, KeyError, TypeError) as error:
         what = f"the record of rollout {rollout} cannot be read"
-        raise IntegrityError(what, where=store.url(key), why=str(error)) from error
+        raise IntegrityError(what, where=store.url(record_key(model, rollout)), why=str(error)) from error
 
 
 def list_rollouts(store: Store, model: str) -> tuple[RolloutRecord, ...]:

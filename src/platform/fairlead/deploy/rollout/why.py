@@ -27,9 +27,9 @@ from fairlead.reports.model import (
 LOSS_NOTE = (
     "Why log loss or Brier score alone may not catch a wrong model: when few labels are positive, a model that is "
     "wrong in a way that lowers its scores is rewarded by nearly every label, so a wrong candidate can even win for a "
-    "while by luck. The paired score difference asks something else, and needs no labels: on the same requests, does the "
-    "candidate answer differently from the champion by more than training again with another seed would explain? If "
-    "so, something about its data or code differs, whatever the few labels say."
+    "while by luck. The paired score difference asks something else, and needs no labels: on the same requests, does "
+    "the candidate answer differently from the champion by more than training again with another seed would explain? "
+    "If so, something about its data or code differs, whatever the few labels say."
 )
 
 VALIDITY_NOTE = (
