@@ -45,8 +45,9 @@ class FolderStore:
         return f"{self.uri}/{check_prefix(key)}"
 
     def local_path(self, key: str) -> Path:
-        """The file of a key (or the folder of a prefix)."""
-        return self._path(check_prefix(key).removesuffix("/"))
+        """The file of a key, or the folder of a prefix ("": the store's own)."""
+        prefix = check_prefix(key).removesuffix("/")
+        return self._path(prefix) if prefix else self._root
 
     def read(self, key: str) -> bytes:
         """The file's content."""
@@ -137,7 +138,12 @@ class FolderStore:
         return sorted(found)
 
     def _is_own(self, path: Path) -> bool:
-        return not path.is_symlink() or path.resolve().is_relative_to(self._root.resolve())
+        if not path.is_symlink():
+            return True
+        try:
+            return path.resolve().is_relative_to(self._root.resolve()) and path.is_file()
+        except (OSError, RuntimeError):  # a loop of links is a RuntimeError on Python 3.11
+            return False
 
     def _path(self, key: str) -> Path:
         path = self._root / check_key(key)

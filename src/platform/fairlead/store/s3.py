@@ -85,16 +85,19 @@ class S3Store:
     def read_versioned(self, key: str) -> tuple[bytes, str]:
         """The object's content and its ETag."""
 
+        place = self._at(key)
+
         def get() -> tuple[bytes, str]:
-            answer = self._client.get_object(**self._at(key))
+            answer = self._client.get_object(**place)
             return answer["Body"].read(), answer["ETag"]
 
         return self._call(key, get)
 
     def exists(self, key: str) -> bool:
         """Is there an object?"""
+        place = self._at(key)
         try:
-            self._call(key, lambda: self._client.head_object(**self._at(key)))
+            self._call(key, lambda: self._client.head_object(**place))
         except KeyMissing:
             return False
         return True
@@ -118,20 +121,23 @@ class S3Store:
 
     def write(self, key: str, data: bytes) -> None:
         """Write an object."""
-        self._call(key, lambda: self._client.put_object(**self._at(key), Body=data))
+        place = self._at(key)
+        self._call(key, lambda: self._client.put_object(**place, Body=data))
 
     def upload(self, local: Path, key: str) -> None:
         """Write an object from a local file, in parts when it is large; parts of a failed upload are removed."""
         transfer = TransferConfig(use_threads=False)
-        self._call(key, lambda: self._client.upload_file(str(local), *self._at(key).values(), Config=transfer))
+        place = self._at(key)
+        self._call(key, lambda: self._client.upload_file(str(local), *place.values(), Config=transfer))
 
     def download(self, key: str, local: Path) -> None:
         """Stream an object into a local file."""
+        place = self._at(key)
         local.parent.mkdir(parents=True, exist_ok=True)
         temporary = local.with_name(f".part-{uuid.uuid4().hex}")
 
         def get() -> None:
-            answer = self._client.get_object(**self._at(key))
+            answer = self._client.get_object(**place)
             with temporary.open("wb") as file:
                 for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
                     file.write(chunk)
@@ -144,8 +150,9 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Remove an object."""
+        place = self._at(key)
         try:
-            self._call(key, lambda: self._client.delete_object(**self._at(key)))
+            self._call(key, lambda: self._client.delete_object(**place))
         except KeyMissing:
             return
 
@@ -164,16 +171,14 @@ class S3Store:
 
     def _put_if(self, key: str, data: bytes, condition: dict[str, str]) -> str | None:
         """Write under a condition; None when the condition did not hold (and no earlier attempt of ours was done)."""
-        write_id = uuid.uuid4().hex
+        place, write_id = self._at(key), uuid.uuid4().hex
         tries = 0
 
         def put() -> str | None:
             nonlocal tries
             tries += 1
             try:
-                answer = self._client.put_object(
-                    **self._at(key), Body=data, Metadata={_WRITE_ID: write_id}, **condition
-                )
+                answer = self._client.put_object(**place, Body=data, Metadata={_WRITE_ID: write_id}, **condition)
             except botocore.exceptions.ClientError as error:
                 if _code(error) not in ("PreconditionFailed", "412"):
                     raise
