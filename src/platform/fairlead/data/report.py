@@ -153,7 +153,7 @@ def _transform(result: PrepareResult) -> Table:
         rows.append((number.name, "number", f"missing -> {number.impute:.4g}{mark}{clip}; {scale}"))
     for category in transform.categorical:
         how = f"{len(category.values):,} values and " if category.values else ""
-        rows.append((category.name, "category", f"{how}{category.buckets} buckets by hash"))
+        rows.append((category.name, "category", f"{how}{category.buckets} bucket{'s' if category.buckets > 1 else ''} by hash"))
     rows += [(moment.name, "point in time", ", ".join(moment.parts)) for moment in transform.datetime]
     if transform.image is not None:
         rows.append((transform.image.name, "image", f"{list(transform.image.shape)} / {transform.image.scale:g}"))
@@ -187,8 +187,8 @@ def _rounded(number: float | None) -> float | None:
 
 def _distribution(column: ColumnStatistics) -> list[Block]:
     if len(column.counts) > 1:
-        edges, counts = _equal_widths(column)
-        return [Histogram(edges, {"": counts}, title=column.name)]
+        edges, heights = _equal_widths(column)
+        return [Histogram(edges, {"": heights}, title=column.name)]
     if column.top and column.distinct > 1:
         items = list(column.top.items())[:_MAX_BARS]
         rest = column.count - sum(count for _, count in items)

@@ -37,4 +37,6 @@ class Moments:
     @property
     def std(self) -> float:
         """The population standard deviation; 0 before the first number."""
-        return math.sqrt(self._squares / self.count) if self.count else 0.0
+        if self.count and self.minimum < self.maximum:
+            return math.sqrt(self._squares / self.count)
+        return 0.0

@@ -266,6 +266,9 @@ class _Histogram:
         counts = self._counts[filled[0] : filled[-1] + 1]
         inner = edges[filled[0] : filled[-1] + 2].copy()
         inner[0], inner[-1] = min(minimum, inner[1]), max(maximum, inner[-2])
+        if len(counts) > 1 and inner[-1] == inner[-2]:  # the maximum is an edge, and alone above it
+            inner = np.delete(inner, -2)
+            counts = np.r_[counts[:-2], counts[-2] + counts[-1]]
         if len(counts) > _BINS:
             rank = np.cumsum(counts) - counts / 2
             target = np.minimum((rank / counts.sum() * _BINS).astype(int), _BINS - 1)
