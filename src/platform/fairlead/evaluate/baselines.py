@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fairlead.evaluate.metrics import FloatArray, Scored, statistic, undefined
 from fairlead.evaluate.tables import BaselineData, Encoded, encode
@@ -43,6 +44,11 @@ class Baselines:
 def fit_baselines(data: BaselineData, task: str, num_classes: int, rule: str | float, seed: int) -> Baselines:
     """Fit all baselines on the training rows and score the test rows. `rule` chooses thresholds of binary baselines (on
     training rows). Training rows without a finite label are left out. Raises EvaluationError when tables do not fit."""
+    with threadpool_limits(limits=1):  # see evaluation.evaluate
+        return _fit_baselines(data, task, num_classes, rule, seed)
+
+
+def _fit_baselines(data: BaselineData, task: str, num_classes: int, rule: str | float, seed: int) -> Baselines:
     test_labels = np.asarray(data.test_labels, dtype=np.float64)
     data.check(test_labels)
     labels = np.asarray(data.train_labels, dtype=np.float64)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fairlead.errors import EvaluationError
 from fairlead.evaluate.baselines import NAMES, BaselineData, Baselines, fit_baselines
@@ -50,7 +51,15 @@ class EvaluateRequest:
 
 def evaluate(request: EvaluateRequest) -> Evaluation:
     """Judge the model. Numbers that the rows do not allow are None with a reason; raises EvaluationError only when
-    scores, labels, slices or tables are not of the same rows."""
+    scores, labels, slices or tables are not of the same rows.
+
+    Takes one thread: those of OpenMP and BLAS wait for each other by spinning, which costs many times what they save
+    when training or serving has the other cores. Sums in a fixed order also give the same numbers on every machine."""
+    with threadpool_limits(limits=1):
+        return _evaluate(request)
+
+
+def _evaluate(request: EvaluateRequest) -> Evaluation:
     spec = request.spec
     how = Resampling(spec.level, spec.bootstrap, spec.seed)
     threshold = 0.5 if request.threshold is None else request.threshold
