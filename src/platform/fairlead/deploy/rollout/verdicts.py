@@ -156,8 +156,8 @@ def _live_metrics(record: RolloutRecord) -> Iterator[MetricVerdict]:
     whole, part = sums.total(record), sums.of_step(record)
     later = record.step > 0 or sums.counting_phase(record) is Phase.WATCHING
     tests = [("live", whole.candidate.failures)] + ([("step", part.candidate.failures)] if later else [])
-    yield _hard_failures("failures", plan, budget, tests)
     yield _error_rate(plan, budget, part.candidate.failures, part.champion.failures)
+    yield _hard_failures("failures", plan, budget, tests)
     yield _rate_below(
         "slow_rate",
         f"answers over {plan.latency_bound_ms:g} ms",
