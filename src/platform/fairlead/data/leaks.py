@@ -114,9 +114,9 @@ def scan_leaks(
             continue
         score = target.score(_difference(first, second, columns, clocks))
         if score > target.bound:
-            guilty, other = sorted(
-                (first, second), key=lambda name: (late.get(name, 0.5), own.get(name, (0.0, ""))[0]), reverse=True
-            )
+            alike = clocks if first in clocks and second in clocks else {n: columns[n, ""] for n in (first, second)}
+            strength = {name: (late.get(name, 0.5), target.score(alike[name])) for name in (first, second)}
+            guilty, other = sorted(strength, key=lambda name: strength[name], reverse=True)
             note(guilty, score, target.bound, f"its difference to {other} ranks the label with {target.words(score)}")
     return tuple(sorted(found.values(), key=lambda finding: (-finding.severe, -finding.score, finding.feature)))
 
