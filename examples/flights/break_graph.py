@@ -71,9 +71,7 @@ def main() -> None:
     card = (arguments.output / "card.md").read_text()
     lineage = dict(source.manifest.lineage) | {"reexported_from": source.manifest.digest}
     (arguments.output / "manifest.json").unlink()
-    sealed = seal(
-        arguments.output, source.manifest.model, lineage=lineage, calibration=source.calibration, card=card
-    )
+    sealed = seal(arguments.output, source.manifest.model, lineage=lineage, calibration=source.calibration, card=card)
     print(json.dumps({"folder": str(arguments.output), "digest": sealed.digest}))
 
 

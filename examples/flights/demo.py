@@ -173,7 +173,9 @@ def version_4(project: Project) -> None:
     check(rollout["phase"] == "aborted", "version 4 was rolled back")
     requests = rollout["candidate_requests_at_decision"]
     check(requests <= MAX_REQUESTS_TO_ABORT, f"after {requests} of its requests (at most {MAX_REQUESTS_TO_ABORT})")
-    check(traffic["failed"] == 0, f"no user saw an error in {traffic['sent']:,} requests: the champion answered instead")
+    check(
+        traffic["failed"] == 0, f"no user saw an error in {traffic['sent']:,} requests: the champion answered instead"
+    )
     check(project.ask("model", "show", "champion")["number"] == 2, "version 2 is still champion")
 
 

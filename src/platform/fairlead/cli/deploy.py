@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     client = ensure_serving(context, arm_of(current))
     say(f"serving at {client.url}")
     view = client.release()
-    live = view.applied
+    live = view["applied"]
     text = f"champion: version {live.champion.version}" if live else "nothing is applied yet"
     if live is not None and live.candidate is not None:
         text += f"; candidate: version {live.candidate.version} at {live.candidate_weight:g} %"
-    emit(args, {"url": client.url, **to_value(view)}, text)
+    emit(args, {"url": client.url, **{name: to_value(value) for name, value in view.items()}}, text)
     return 0

@@ -88,7 +88,7 @@ def ensure_serving(context: Context, champion: Arm, clock: Clock | None = None) 
     deadline = clock.monotonic() + _START_SECONDS
     while clock.monotonic() < deadline:
         try:
-            if found.release().applied is not None:
+            if found.release()["applied"] is not None:
                 return found
         except ServerUnreachable:
             pass
