@@ -52,9 +52,10 @@ class Inferred:
     rows: int
 
 
-def infer_schema(source: Source, never_bounded: Iterable[str] = ()) -> Inferred:
-    """Look at all rows once. Columns in `never_bounded` (the label) get a type only. Raises EmptyData."""
-    kinds, skipped = _kinds(source)
+def infer_schema(source: Source, never_bounded: Iterable[str] = (), instants: Iterable[str] = ()) -> Inferred:
+    """Look at all rows once. Columns in `never_bounded` (the label) get a type only; those in `instants` are points in
+    time also where a typed file holds them as text. Raises EmptyData."""
+    kinds, skipped = _kinds(source, set(instants))
     seen = {name: _Seen(kind) for name, kind in kinds.items()}
     rows = 0
     for found in source.scan(lambda raw: _look(raw, kinds), list(kinds)):
@@ -72,7 +73,7 @@ def infer_schema(source: Source, never_bounded: Iterable[str] = ()) -> Inferred:
     return Inferred(Schema(columns=columns), notes, skipped, rows)
 
 
-def _kinds(source: Source) -> tuple[dict[str, str], dict[str, str]]:
+def _kinds(source: Source, instants: set[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Column -> kind, and column -> why it is left out."""
     kinds: dict[str, str] = {}
     skipped: dict[str, str] = {}
@@ -89,6 +90,9 @@ def _kinds(source: Source) -> tuple[dict[str, str], dict[str, str]]:
                 continue
             kind = kind_of(arrow)
             if pa.types.is_null(arrow):
+                continue
+            if kind == "string" and name in instants:
+                text += [name] if name not in text else []
                 continue
             if kind is None:
                 skipped[name] = f"{arrow} is not a type that can be used"

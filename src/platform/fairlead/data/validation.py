@@ -134,7 +134,8 @@ def _schema(
     if path is not None and path.exists():
         return load_schema(path), path, False, {}
     tell("inferring the schema", None)
-    inferred = infer_schema(source, never_bounded=[project.data.label.column])
+    instants = [*project.features.datetime, *([project.data.time] if project.data.time else [])]
+    inferred = infer_schema(source, never_bounded=[project.data.label.column], instants=instants)
     if path is not None:
         title = (
             f"What each column of {project.project} must be, inferred from {inferred.rows:,} rows. Edit it: later data"
