@@ -92,6 +92,21 @@ def test_prepared_data_that_a_later_run_reused_still_leads_back(store: Store, tm
     assert forward(store, "data/01.parquet") == (first, third)
 
 
+def test_a_bundle_that_no_step_wrote_is_followed_by_what_it_says_itself(store: Store, tmp_path: Path) -> None:
+    run_of(store, tmp_path, "run-a", [1, 2], 0, seed=1)
+    # The bundles of these tests say that their data is "ffff...".
+    write_step(store, step("run-z", "prepare", 30, {"source": ["data/09.parquet"]}, {"prepared": ["f" * 64]}))
+    manifest = sealed_bundle(tmp_path / "reexported", seed=8, run="run-z")
+    uri = publish(store, tmp_path / "reexported")
+    facts = {"data_fingerprint": "f" * 64}
+    version = Registry(store, "flights").register(uri, manifest.digest, "by hand", facts, "ada", "re-exported")
+    found = backward(store, version)
+    assert [(record.run, record.step) for record in found.steps] == [("run-z", "prepare")]
+    assert [source.uri for source in found.sources] == ["data/09.parquet"]
+    assert found.missing == (f"no step in the store wrote the bundle {manifest.digest}",)
+    assert forward(store, "data/09.parquet") == (version,)
+
+
 def test_failed_steps_lead_nowhere(store: Store, tmp_path: Path) -> None:
     version = run_of(store, tmp_path, "run-a", [1], 0, seed=1)
     for record in steps(store, "flights"):

@@ -20,6 +20,9 @@ from fairlead.store.protocol import Store
 SUCCEEDED = "succeeded"
 SOURCE_ROLES = ("source", "source_sha256")
 
+# What a bundle's own lineage names, as links to walk on: (role, key of the lineage).
+_TOLD_LINKS = (("prepared", "data_fingerprint"), ("bundle", "reexported_from"))
+
 Link = tuple[str, str]
 
 
@@ -37,37 +40,19 @@ def steps(store: Store, project: str | None = None) -> tuple[StepRecord, ...]:
 
 
 def backward(store: Store, version: Version) -> Lineage:
-    """Walk from a version back to its sources, data, code, configuration, environment and seed."""
+    """Walk from a version back to its sources, data, code, configuration, environment and seed.
+
+    A bundle that no step wrote (re-exported, or brought from elsewhere) is followed by what its own lineage names.
+    """
     records = [step for step in steps(store, version.model) if step.status == SUCCEEDED]
-    writers: dict[Link, list[StepRecord]] = {}
-    for step in records:
-        for link in _links(step.writes):
-            writers.setdefault(link, []).append(step)
-    walked: dict[tuple[str, str], StepRecord] = {}
-    missing: list[str] = []
-    todo: list[tuple[Link, str]] = [(("bundle", version.digest), version.run)]
-    seen: set[Link] = set()
-    while todo:
-        link, run = todo.pop()
-        if link in seen or link[0] in SOURCE_ROLES:
-            continue
-        seen.add(link)
-        writer = _writer(writers.get(link, []), run)
-        if writer is None:
-            missing.append(f"no step in the store wrote the {link[0]} {link[1]}")
-            continue
-        walked[writer.run, writer.step] = writer
-        todo.extend((read, writer.run) for read in _links(writer.reads))
-    # The step that gave the number wrote nothing that the bundle is made from, but it belongs to the story.
-    for step in records:
-        if step.run == version.run and step.step == "register" and ("bundle", version.digest) in _links(step.reads):
-            walked[step.run, step.step] = step
-    way = tuple(sorted(walked.values(), key=lambda step: (step.started_at, step.step)))
-    facts, problem = _facts(store, version, way)
+    told, missing = _told(store, version)
+    way, lost = _walk(records, version, told)
+    missing += lost
+    facts: Mapping[str, Any] = told or _facts_of(way)
     fingerprint = str(facts.get("data_fingerprint") or next(_named(way, "prepared"), ""))
     sources = _sources(store, fingerprint, way)
     if not sources:
-        missing.append("nothing in the store tells of the source files")
+        missing += ("nothing in the store tells of the source files",)
     seed = facts.get("seed")
     return Lineage(
         version=version,
@@ -79,13 +64,14 @@ def backward(store: Store, version: Version) -> Lineage:
         run=str(facts.get("run", version.run)),
         sources=sources,
         steps=way,
-        missing=(*problem, *missing),
+        missing=missing,
     )
 
 
 def forward(store: Store, source: str) -> tuple[Version, ...]:
     """Every version of any model that was made from a source file: its URI (whatever it contained), or its sha256 (with
-    or without "sha256:", wherever it lay)."""
+    or without "sha256:", wherever it lay). A version counts when steps lead to its bundle, or when its facts name a
+    `data_fingerprint` that they lead to."""
     content = source.removeprefix("sha256:")
     known: set[Link] = {("source", source), ("source_sha256", content), ("source_sha256", f"sha256:{content}")}
     waiting = [step for step in steps(store) if step.status == SUCCEEDED]
@@ -96,9 +82,12 @@ def forward(store: Store, source: str) -> tuple[Version, ...]:
         for step in reached:
             known.update(_links(step.writes))
         waiting = [step for step in waiting if step not in reached]
-    digests = {name for role, name in known if role == "bundle"}
     versions = [version for model in list_models(store) for version in Registry(store, model).versions()]
-    return tuple(version for version in versions if version.digest in digests)
+    return tuple(
+        version
+        for version in versions
+        if ("bundle", version.digest) in known or ("prepared", version.facts.get("data_fingerprint")) in known
+    )
 
 
 def _read_step(store: Store, key: str) -> StepRecord | None:
@@ -127,22 +116,60 @@ def _named(way: Iterable[StepRecord], role: str) -> Iterator[str]:
     return (name for step in way for name in step.reads.get(role, ()))
 
 
-def _facts(store: Store, version: Version, way: tuple[StepRecord, ...]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """What the bundle says of its making; without the bundle, what the training step says, and the problem."""
+def _walk(
+    records: list[StepRecord], version: Version, told: Mapping[str, Any]
+) -> tuple[tuple[StepRecord, ...], tuple[str, ...]]:
+    """The steps between a version and its sources, oldest first, and the links that no step tells of."""
+    writers: dict[Link, list[StepRecord]] = {}
+    for step in records:
+        for link in _links(step.writes):
+            writers.setdefault(link, []).append(step)
+    walked: dict[tuple[str, str], StepRecord] = {}
+    missing: list[str] = []
+    origin = ("bundle", version.digest)
+    todo: list[tuple[Link, str]] = [(origin, version.run)]
+    if origin not in writers:
+        run = str(told.get("run", version.run))
+        todo += [((role, str(told[key])), run) for role, key in _TOLD_LINKS if told.get(key)]
+    seen: set[Link] = set()
+    while todo:
+        link, run = todo.pop()
+        if link in seen or link[0] in SOURCE_ROLES:
+            continue
+        seen.add(link)
+        writer = _writer(writers.get(link, []), run)
+        if writer is None:
+            missing.append(f"no step in the store wrote the {link[0]} {link[1]}")
+            continue
+        walked[writer.run, writer.step] = writer
+        todo.extend((read, writer.run) for read in _links(writer.reads))
+    # The step that gave the number wrote nothing that the bundle is made from, but it belongs to the story.
+    for step in records:
+        if step.run == version.run and step.step == "register" and origin in _links(step.reads):
+            walked[step.run, step.step] = step
+    return tuple(sorted(walked.values(), key=lambda step: (step.started_at, step.step))), tuple(missing)
+
+
+def _told(store: Store, version: Version) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """What the bundle itself says of its making, verified; or nothing, and the problem."""
     try:
         return stored_lineage(store, version.bundle_uri, version.digest), ()
     except FairleadError as error:
-        step = next((step for step in way if step.step == "train"), way[-1] if way else None)
-        problem = (f"the bundle's own lineage cannot be read: {error.what}",)
+        return {}, (f"the bundle's own lineage cannot be read: {error.what}",)
+
+
+def _facts_of(way: tuple[StepRecord, ...]) -> Mapping[str, Any]:
+    """What the training step (else the last one) says of the making."""
+    step = next((step for step in way if step.step == "train"), way[-1] if way else None)
     if step is None:
-        return {}, problem
+        return {}
     return {
         "code_version": step.code_version,
         "config_sha256": step.config_sha256,
         "environment": step.environment,
         "seed": step.seed,
         "run": step.run,
-    }, problem
+    }
 
 
 def _sources(store: Store, fingerprint: str, way: tuple[StepRecord, ...]) -> tuple[SourceFile, ...]:
