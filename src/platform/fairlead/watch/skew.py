@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from fairlead.records.data import SkewFinding, Statistics
 from fairlead.spec.watch import Skew
 from fairlead.watch.cause import Cause, find_cause
-from fairlead.watch.distance import MISSING, Distance, distances
+from fairlead.watch.distance import (
+    CYCLES,
+    MISSING,
+    Distance,
+    cumulative_distance,
+    distances,
+    leaning,
+    leaning_bound,
+)
 
 _ABSENT = 0.99
 
@@ -44,12 +52,16 @@ def attribute(
     The candidate's finding is `skewed`, and the champion's at the same place is not, where the candidate's training
     rows are to blame, and only there. All of these must hold:
 
-    1. live rows are further from the candidate's training rows than the bound of `compare`; 2. they are further from
-    the candidate's than from the champion's by more than `spec.max_distance` and by more than the sampling of the
-    training rows explains. By the triangle inequality the two models' training rows then differ by as much
-    themselves, so two models trained on alike rows are never told apart, however the season changes; 3. they fit the
-    champion's training rows; or the candidate's rows are the champion's with a change that no season makes (hours
-    moved, another unit, other names of values), so that the champion is right but for the season.
+    1. Live rows are further from the candidate's training rows than the bound of `compare`.
+
+    2. They are further from the candidate's than from the champion's by more than `spec.max_distance` and by more than
+    the sampling of the training rows explains. By the triangle inequality the two models' training rows then differ by
+    as much themselves, so two models trained on alike rows are never told apart, however the season changes. (Half a
+    day spreads its hours unevenly, so for hours that were moved the distances are not compared; live rows must side
+    with the champion's by likelihood instead, see `distance.leaning`.)
+
+    3. They fit the champion's training rows; or the candidate's rows are the champion's with a change that no season
+    makes (hours moved, another unit, other names of values), so that the champion is right but for the season.
 
     Where live rows fit neither, both findings are `skewed`: drift, to be told but not held against the candidate."""
     if live_for_candidate.rows < spec.min_rows:
@@ -102,23 +114,26 @@ class _Judge:
         if not outside:
             champion_why = theirs.unfit or (theirs.what if champion_outside else "as in its training rows")
             return _Verdict(False, champion_outside and not theirs.unfit, one.unfit or "as in training", champion_why)
+        cause = self._cause(one)
         excess = one.value - theirs.value
         needed = max(self.spec.max_distance, one.reference_bound(self.delta) + theirs.reference_bound(self.delta))
-        if excess <= needed:
+        apart = (
+            self._leans_to_champion(one, needed) if cause and one.part in CYCLES else excess > needed and not one.unfit
+        )
+        if not apart:
             if one.unfit:
                 return _Verdict(False, False, one.unfit, theirs.unfit or one.unfit)
             why = f"{one.what}; nearly as far from the champion's training rows ({theirs.value:.3f}): drift"
             return _Verdict(
                 champion_outside, champion_outside, why, theirs.what if champion_outside else "as in training"
             )
-        cause = self._cause(one)
         if champion_outside and cause is None:
             why = f"{one.what}; does not fit the champion's training rows either ({theirs.value:.3f}): drift"
             return _Verdict(True, True, why, theirs.what)
         named = f"; against the champion's training rows, the candidate's are {cause.text}" if cause else ""
         champion_why = "as in its training rows"
         if champion_outside:
-            champion_why = f"{theirs.unfit or theirs.what}, but {excess:.3f} nearer than the candidate's training rows"
+            champion_why = f"{theirs.unfit or theirs.what}, but nearer than the candidate's training rows"
         return _Verdict(True, False, one.what + named, champion_why)
 
     def alone(self, one: Distance) -> _Verdict:
@@ -132,6 +147,14 @@ class _Judge:
                 False, False, f"{one.what}; the champion does not have it, so nothing tells it from drift", ""
             )
         return _Verdict(False, False, one.unfit or "as in training", "")
+
+    def _leans_to_champion(self, one: Distance, needed: float) -> bool:
+        """For a cyclic part whose training rows were moved: do live rows side with the champion's beyond chance?"""
+        size = CYCLES[one.part][0]
+        columns = (self.live, self.champion, self.candidate)
+        live, champion, candidate = (column.columns[one.feature].parts[one.part] for column in columns)
+        apart = cumulative_distance(champion, candidate, size) > needed
+        return apart and leaning(live, champion, candidate, size) > leaning_bound(one.live_rows, self.delta)
 
     def _cause(self, one: Distance) -> Cause | None:
         if one.part == MISSING or one.feature not in self.champion.columns:
