@@ -226,7 +226,6 @@ def _feature_columns(rows: pa.Table, features: Features) -> dict[tuple[str, str]
         missing = np.isnat(clock)
         for part in options.parts:
             columns[name, part] = np.where(missing, 0, part_array(clock, part) + 1)
-        columns[name, "order in time"] = np.where(missing, np.nan, clock.astype(np.int64) / 1e6)
     return columns
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fairlead.clock import SystemClock
 from fairlead.data.checks import Checked, Checker
@@ -29,6 +30,7 @@ from fairlead.dataset.writer import DatasetWriter
 from fairlead.errors import SourceUnreadable
 from fairlead.features.hashing import mix
 from fairlead.features.instants import instant_array
+from fairlead.features.kinds import kind_of
 from fairlead.features.statistics import StatisticsBuilder
 from fairlead.features.transform import Transform, TransformFitter
 from fairlead.records.codec import to_json
@@ -145,7 +147,7 @@ class _FirstPass:
         self._state.append(state)
         kept = pa.array(state != _DROPPED)
         if self._by == "time" and self._data.time is not None:
-            self._times.append(instant_array(batch.column(self._data.time).filter(kept)))
+            self._times.append(instant_array(_as_written(checked, self._data.time).filter(kept)))
         usable = pa.array(state == 0)
         if (state == 0).any():
             self._labels.update(labels.filter(usable))
@@ -301,6 +303,15 @@ def prepared_columns(project: Project) -> tuple[str, ...]:
     keys = [name for name in (project.data.time, project.data.entity) if name]
     label = project.data.label.column
     return tuple(name for name in dict.fromkeys([*project.features.names(), *slices, *keys]) if name != label)
+
+
+def _as_written(checked: Checked, name: str) -> pa.Array:
+    """A column of points in time with its offsets, which checked text no longer has (features want the wall clock)."""
+    column = checked.raw.batch.column(name)
+    if kind_of(column.type) != "string":
+        return checked.batch.column(name)
+    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    return pc.if_else(checked.batch.column(name).is_valid(), text, None)
 
 
 def _num_missing(array: pa.Array) -> int:
