@@ -1,0 +1,162 @@
+"""Writes docs/reference/ from the code: the command line, the project file, the errors, the metrics.
+
+python docs/generate.py            write the files
+python docs/generate.py --check    exit 1 and name the files that differ
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from fairlead.cli.frame import Parser, build_parser
+from fairlead.cli.verbs import EXIT_CODES, VERBS, top_help
+from fairlead.spec.explain import error_docs, section_words
+from fairlead.spec.fields import FieldDoc, all_fields
+from fairlead.spec.schema import json_schema
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run it again. -->\n\n"
+
+
+def cli_page() -> str:
+    """The help of every verb, as the terminal shows it."""
+    os.environ["COLUMNS"] = "100"
+    parts = ["# Command line\n", NOTE, f"```text\n{top_help()}\n```\n"]
+    for verb, entry in VERBS.items():
+        parts.append(f"\n## fairlead {verb}\n\n")
+        if importlib.util.find_spec(f"fairlead.cli.{verb}") is None:
+            parts.append(f"{_sentence(entry.help)}\n")
+            continue
+        parser = build_parser(verb, importlib.import_module(f"fairlead.cli.{verb}"))
+        parts.append(f"```text\n{_help(parser)}\n```\n")
+        for name, child in _children(parser):
+            parts.append(f"\n### fairlead {verb} {name}\n\n```text\n{_help(child)}\n```\n")
+    return "".join(parts)
+
+
+def _help(parser: argparse.ArgumentParser) -> str:
+    return "\n".join(line.rstrip() for line in parser.format_help().rstrip().splitlines())
+
+
+def _children(parser: Parser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
+def spec_page() -> str:
+    """Every field of the project file, a table per section."""
+    parts = ["# Project file\n\n", NOTE]
+    parts.append(
+        "`fairlead.yaml` describes a project. Unknown keys are refused; `fairlead explain FIELD` shows one field, "
+        "`fairlead schema` the JSON schema (also in [spec.schema.json](spec.schema.json)).\n"
+    )
+    sections: dict[str, list[FieldDoc]] = {"": []}
+    about: dict[str, str] = {"": "The top level."}
+    for doc in all_fields():
+        section, _, _ = doc.path.rpartition(".")
+        sections.setdefault(section, []).append(doc)
+        if doc.sections:
+            about[doc.path] = section_words(doc)
+            about[f"{doc.path}[]"] = about[f"{doc.path}.<name>"] = about[doc.path]
+    for section, docs in sections.items():
+        title = f"`{section}`" if section else "The file"
+        parts.append(f"\n## {title}\n\n{about.get(section, '')}\n\n")
+        parts.append("| field | type | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n")
+        for doc in docs:
+            default = "**required**" if doc.required else _code(doc.default)
+            name = doc.path.removeprefix(f"{section}.")
+            cells = (f"`{name}`", _cell(doc.expected), default, _cell(doc.unit), _cell(doc.description))
+            parts.append("| " + " | ".join(cells) + " |\n")
+    return "".join(parts)
+
+
+def _code(text: str) -> str:
+    return text if text in ("none", "the defaults of its fields") else f"`{text}`"
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"([|<>])", r"\\\1", text)
+
+
+def errors_page() -> str:
+    """Every code with its meaning, and the exit codes."""
+    parts = ["# Errors and exit codes\n\n", NOTE]
+    parts.append(
+        '`fairlead explain CODE` prints the same. With `-o json` an error is `{"error": {...}}` on standard output.\n'
+    )
+    parts.append("\n## Exit codes\n\n| code | meaning |\n| ---: | --- |\n")
+    parts += [f"| {code} | {meaning} |\n" for code, meaning in EXIT_CODES.items()]
+    parts.append("\n## Codes\n\n| code | name | exit code | meaning |\n| --- | --- | ---: | --- |\n")
+    parts += [f"| {doc.code} | {doc.name} | {doc.exit_code} | {_cell(doc.text)} |\n" for doc in error_docs()]
+    return "".join(parts)
+
+
+def schema_file() -> str:
+    """The JSON schema."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def metrics_page() -> str | None:
+    """The metrics of a server, read from the collectors that it registers."""
+    if importlib.util.find_spec("fairlead.serve.metrics") is None:
+        return None
+    made = importlib.import_module("fairlead.serve.metrics").Metrics("model")
+    parts = ["# Metrics\n\n", NOTE, "What `GET /metrics` of a server answers.\n\n"]
+    parts.append("| name | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+    for collector in vars(made).values():
+        if not isinstance(collector, MetricWrapperBase):
+            continue
+        for metric in collector.describe():
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            labels = ", ".join(f"`{label}`" for label in collector._labelnames)
+            parts.append(f"| `{name}` | {metric.type} | {labels} | {_cell(metric.documentation)} |\n")
+    return "".join(parts)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+PAGES: dict[str, Callable[[], str | None]] = {
+    "cli.md": cli_page,
+    "spec.md": spec_page,
+    "errors.md": errors_page,
+    "spec.schema.json": schema_file,
+    "metrics.md": metrics_page,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write or check all pages; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="only compare")
+    check = parser.parse_args(argv).check
+    differing = []
+    for name, make in PAGES.items():
+        text, path = make(), FOLDER / name
+        old = path.read_text(encoding="utf-8") if path.exists() else None
+        if text == old:
+            continue
+        differing.append(f"docs/reference/{name}")
+        if not check and text is not None:
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if check and differing:
+        print(f"differs from the code: {', '.join(differing)}; run python docs/generate.py", file=sys.stderr)
+        return 1
+    for name in differing:
+        print(f"wrote {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
