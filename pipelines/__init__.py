@@ -1,0 +1,1 @@
+"""Which step follows which, and nothing else. ``compiled/`` holds what `kfp` makes of it, as goldens."""
