@@ -76,19 +76,26 @@ def graph(
 ) -> onnx.ModelProto:
     """logits [N] = numeric @ w + bias + table[carrier]."""
     random = np.random.default_rng(3)
-    table_size = bad_index if fault == "fails" else 1024
     constants = {
         "weights": random.normal(size=num_numeric).astype(np.float32),
         "bias": np.array(bias, np.float32),
-        "table": np.linspace(-0.5, 0.5, max(table_size, 1)).astype(np.float32),
+        "table": np.linspace(-0.5, 0.5, 1024).astype(np.float32),
         "column": np.array(0, np.int64),
     }
     nodes = [
         helper.make_node("MatMul", ["numeric", "weights"], ["product"]),
-        helper.make_node("Gather", ["categorical", "column"], ["index"], axis=1),
+        helper.make_node("Gather", ["categorical", "column"], ["index" if fault != "fails" else "true_index"], axis=1),
         helper.make_node("Gather", ["table", "index"], ["effect"], axis=0),
         helper.make_node("Add", ["product", "effect"], ["sum"]),
     ]
+    if fault == "fails":
+        constants |= {"bad_index": np.array(bad_index, np.int64), "outside": np.array(5000, np.int64)}
+        nodes[2:2] = [
+            helper.make_node("Equal", ["true_index", "bad_index"], ["is_bad"]),
+            helper.make_node("Cast", ["is_bad"], ["bad_number"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["bad_number", "outside"], ["jump"]),
+            helper.make_node("Add", ["true_index", "jump"], ["index"]),
+        ]
     if fault == "hangs":
         constants |= {"trips": np.array(trips, np.int64), "true": np.array(True), "zero": np.array(0, np.float32)}
         nodes.append(helper.make_node("Loop", ["trips", "true", "zero"], ["endless"], body=_endless_body()))

@@ -20,6 +20,7 @@ from fairlead.serve.refusals import overloaded
 PredictMany = Callable[[Sequence[Item]], list[Answer | FairleadError]]
 
 INLINE_LIMIT_SECONDS = 0.001
+THREAD_PREFIX = "fairlead-model-"
 _SWEEP_SECONDS = 0.01
 
 
@@ -173,7 +174,7 @@ class Batcher:
 
     def _start(self, batch: list[_Waiting]) -> None:
         if self._thread is None:
-            self._thread = ModelThread(f"fairlead-{self._name}")
+            self._thread = ModelThread(f"{THREAD_PREFIX}{self._name}")
         self._busy = True
         self._running = batch
         items = [entry.item for entry in batch]

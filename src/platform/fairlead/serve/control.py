@@ -5,6 +5,7 @@ compare-and-swap, has the candidate brought up and torn down by a `CandidateHost
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections import deque
@@ -37,12 +38,14 @@ class ReleaseRefused(Exception):
 
 @dataclass(slots=True)
 class ReplicaReport:
-    """What a replica tells: the generation that it applies, and what it counted since it last told."""
+    """What a replica tells: the generation that it applies, the digest of the candidate that it can call, and what it
+    counted since it last told."""
 
     replica: str
     generation: int
     deltas: list[EvidenceDelta] = field(default_factory=list)
     error: str = ""
+    candidate: str = ""
 
 
 @dataclass(slots=True)
@@ -89,6 +92,7 @@ class _Replica:
     generation: int
     seen: float
     error: str
+    candidate: str
 
 
 class ControlState:
@@ -150,11 +154,18 @@ class ControlState:
             return None
         return self._releases.get(min(replica.generation for replica in self._replicas.values()))
 
+    def candidate_callable(self) -> bool:
+        """True when the wanted candidate answers and every live replica can call it."""
+        self._forget_silent()
+        digest = _digest(self.wanted.candidate)
+        replicas = self._replicas.values()
+        return self.candidate_ready and bool(replicas) and all(replica.candidate == digest for replica in replicas)
+
     # --- replicas ----------------------------------------------------------------------------------------------------
     def sync(self, report: ReplicaReport) -> Orders:
         """Take what a replica tells and give it its orders."""
         now = self._monotonic()
-        self._replicas[report.replica] = _Replica(report.generation, now, report.error)
+        self._replicas[report.replica] = _Replica(report.generation, now, report.error, report.candidate)
         for delta in report.deltas:
             self._count(delta, now)
         return Orders(self.wanted, self.candidate_ready)
@@ -231,7 +242,7 @@ class ControlState:
         errors = sorted({replica.error for replica in self._replicas.values() if replica.error})
         return ServingEvidence(
             release=applied,
-            candidate_ready=self.candidate_ready,
+            candidate_ready=self.candidate_callable(),
             candidate_error=self.candidate_error,
             champion=self._arm_evidence(applied.champion.digest),
             candidate=self._arm_evidence(candidate.digest) if candidate else None,
@@ -286,7 +297,7 @@ class ControlState:
         return {
             "wanted": self.wanted,
             "applied": applied,
-            "candidate_ready": self.candidate_ready,
+            "candidate_ready": self.candidate_callable(),
             "replicas": len(self._replicas),
             "error": "; ".join(errors),
         }
@@ -358,10 +369,10 @@ class Control:
             except Exception as error:  # whatever the host cannot do now, it is asked again
                 _log.warning("candidates cannot be changed now: %s", error)
             self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), 0.2)
-            except TimeoutError:
-                pass
+            # Not wait_for: it may swallow a cancellation that arrives together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await self._wake.wait()
 
     async def _converge(self) -> None:
         state = self.state

@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import logging
+import os
+import signal
 import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from fairlead.errors import PortInUse
 from fairlead.logs import get_logger
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
+from fairlead.serve.batcher import THREAD_PREFIX
 from fairlead.serve.candidate import CandidatePort, LocalCandidate
 from fairlead.serve.control import Control, ControlState, Labels, Orders, ReplicaReport
 from fairlead.serve.release_store import ReleaseStore
@@ -75,6 +80,11 @@ class LocalHost:
         if candidate is not None:
             candidate.close()
 
+    def close(self) -> None:
+        """Stop all of them."""
+        for name in list(self._candidates):
+            self.stop(name)
+
     def port(self, arm: Arm) -> CandidatePort:
         """The started candidate."""
         return self._candidates[arm.digest]
@@ -97,6 +107,7 @@ async def running_app(spec: Serve, release: Release, store: Store, cache: Path, 
         follower.cancel()
         await asyncio.gather(follower, return_exceptions=True)
         await server.close()
+        host.close()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -142,7 +153,8 @@ def run_process_server(serve: Serve, release: Release, store_uri: str, base: Pat
                 timeout_graceful_shutdown=10,
             )
             _log.info("serving %s on http://%s:%d", release.model, serve.host, serve.port)
-            await uvicorn.Server(config).serve(sockets=[listener])
+            server = _quiet_signals(uvicorn.Server(config))
+            await server.serve(sockets=[listener])
 
     try:
         import uvloop
@@ -151,3 +163,32 @@ def run_process_server(serve: Serve, release: Release, store_uri: str, base: Pat
             runner.run(main())
     finally:
         listener.close()
+        _leave_hung_calls()
+
+
+def _quiet_signals(server: Any) -> Any:
+    """SIGINT and SIGTERM end `server` gracefully and nothing more.
+
+    uvicorn's own handling raises the signal once more after its shutdown, which would end the process before the
+    request log and the evidence are written.
+    """
+
+    def leave() -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, leave)
+    server.capture_signals = contextlib.nullcontext
+    return server
+
+
+def _leave_hung_calls() -> None:
+    """End the process here when a call of a network never returned: an interpreter that waits for native code, or
+    unwinds it, would hang or abort. All that must be written is written by now."""
+    hung = [t for t in threading.enumerate() if t.name.startswith(THREAD_PREFIX) and t.is_alive()]
+    for thread in hung:
+        thread.join(timeout=1.0)
+    if any(thread.is_alive() for thread in hung):
+        _log.warning("a call of a model never returned; leaving it behind")
+        logging.shutdown()
+        os._exit(0)

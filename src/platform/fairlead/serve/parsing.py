@@ -104,15 +104,15 @@ class RequestParser:
         rows = -1
         for tensor in inputs:
             field, shape, data = self._input_header(tensor, columns)
+            if field.shape:
+                columns[field.name] = _block(data, field, tuple(shape))
+            else:
+                columns[field.name] = self._scalar_data(field, data, shape)
             if rows < 0:
                 rows = shape[0]
                 self._check_row_count(rows, field.name)
             elif rows != shape[0]:
                 raise bad_field(field.name, f"{field.name} has {shape[0]} rows, others have {rows}", "wrong_shape")
-            if field.shape:
-                columns[field.name] = _block(data, field, tuple(shape))
-            else:
-                columns[field.name] = self._scalar_data(field, data, shape)
         for name, required, _ in self._scalars:
             if name not in columns:
                 if required:

@@ -41,5 +41,6 @@ class RayCandidate:
 
     async def predict(self, items: Sequence[Item], timeout_seconds: float) -> list[Answer | FairleadError]:
         """See CandidatePort."""
-        wires: list[Wire] = await asyncio.wait_for(self._method.remote(list(items)), timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            wires: list[Wire] = await self._method.remote(list(items))
         return [Answer(*wire) if not isinstance(wire, str) else PredictionFailed(wire) for wire in wires]

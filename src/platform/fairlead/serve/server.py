@@ -132,9 +132,12 @@ class Server:
             await asyncio.gather(self._task, return_exceptions=True)
         await self.plane.close()
         try:
-            await asyncio.wait_for(self.sync(), 2.0)
+            async with asyncio.timeout(2.0):
+                await self.sync()
         except Exception as error:  # the control may be gone already; what it lacks is in the log
             _log.debug("the control is gone: %s", error)
+        for _, batcher in self._batchers.values():
+            batcher.close()
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
 
@@ -143,7 +146,8 @@ class Server:
         while True:
             await asyncio.sleep(SYNC_SECONDS)
             try:
-                orders = await asyncio.wait_for(self.sync(), 5.0)
+                async with asyncio.timeout(5.0):
+                    orders = await self.sync()
                 await self._obey(orders)
             except Exception as error:  # without a control the replica goes on with what it has
                 _log.debug("the control does not answer: %s", error)
@@ -151,9 +155,11 @@ class Server:
     async def sync(self) -> Orders:
         """Tell the control what was counted, and get its orders."""
         generation = self._applied.release.generation if self._applied else -1
+        live = self.plane.live
+        callable_ = live.salt if live is not None and live.candidate is not None else ""
         deltas = self.recorder.take()
         try:
-            return await self.control.sync(ReplicaReport(self.replica, generation, deltas, self._error))
+            return await self.control.sync(ReplicaReport(self.replica, generation, deltas, self._error, callable_))
         except BaseException:
             self.recorder.give_back(deltas)
             raise

@@ -37,7 +37,8 @@ class TrafficPlan:
 
     Ends after `seconds`, after `requests`, when told to stop, or, without any of these, with the rows; otherwise the
     rows are repeated. `label_delay`: seconds from an answer to its label (None: no labels). `sticky`: a column whose
-    value goes into the header `sticky_header`.
+    value goes into the header `sticky_header`. `keep_answers`: the result has each answer as (time.monotonic() when it was
+    sent, when it came, key or request id, arm).
     """
 
     url: str
@@ -54,6 +55,7 @@ class TrafficPlan:
     sticky_header: str = STICKY_HEADER
     seed: int = 7
     protocol: str = "predict"
+    keep_answers: bool = False
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class _Counts:
     labels_sent: int = 0
     labels_joined: int = 0
     largest_lag: float = 0.0
+    answers: list[tuple[float, float, str, str]] = field(default_factory=list)
 
 
 Body = tuple[bytes, object, str | None]
@@ -192,7 +195,7 @@ class _Driver:
         headers = {"Content-Type": "application/json"}
         if key is not None:
             headers[self._plan.sticky_header] = key
-        started = time.perf_counter()
+        started = time.monotonic()
         try:
             async with session.post(url, data=body, headers=headers) as response:
                 data = await response.read()
@@ -200,7 +203,8 @@ class _Driver:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._failed("no answer", f"{type(error).__name__}: {error}")
             return
-        seconds = time.perf_counter() - started
+        ended = time.monotonic()
+        seconds = ended - started
         if not 200 <= status < 300:
             self._failed(str(status), data[:200].decode("utf-8", "replace"))
             return
@@ -212,6 +216,8 @@ class _Driver:
         counts.by_arm[arm] += 1
         counts.by_version[version] += 1
         counts.fallbacks += parameters["fallback"]
+        if self._plan.keep_answers:
+            counts.answers.append((started, ended, key or parameters["request_id"], arm))
         if key is not None:
             counts.keys.setdefault(key, set()).add(version)
         if self._plan.label_delay is not None and label is not None:
@@ -279,6 +285,7 @@ class _Driver:
             "labels_joined": counts.labels_joined,
             "keys": len(counts.keys),
             "keys_moved": moved,
+            **({"answers": counts.answers} if self._plan.keep_answers else {}),
         }
 
 

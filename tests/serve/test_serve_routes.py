@@ -1,0 +1,611 @@
+"""What the server answers, request by request, in one process and without a network."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from asgi_calls import Response, call, until
+from conftest import Bundles
+from tiny_models import MODEL, ROW, rows_of
+
+from fairlead.bundle.bundle import fetch_bundle
+from fairlead.bundle.predictor import Predictor
+from fairlead.records.codec import from_value, to_value
+from fairlead.records.release import Release
+from fairlead.records.rollout import ServingEvidence
+from fairlead.serve.http_app import running_app
+from fairlead.serve.routes import HttpApp
+from fairlead.spec.serve import RequestLog, Serve
+
+PREDICT = f"/v2/models/{MODEL}/predict"
+INFER = f"/v2/models/{MODEL}/infer"
+TOKEN = {"authorization": "Bearer secret"}
+SPEC = Serve(deadline_ms=2000, max_body=4096, log=RequestLog(enabled=False))
+
+
+def serve(
+    bundles: Bundles, story: Callable[[HttpApp], Awaitable[Any]], release: Release | None = None, **spec: Any
+) -> Any:
+    """Run `story` against an application that serves `release` (the first bundle alone)."""
+
+    async def main() -> Any:
+        wanted = release or Release(MODEL, 1, bundles.first)
+        options = SPEC.model_copy(update=spec)
+        async with running_app(options, wanted, bundles.store, bundles.cache, "secret") as app:
+            return await story(app)
+
+    return asyncio.run(main())
+
+
+def tensors(**changes: Any) -> list[dict[str, Any]]:
+    inputs = {
+        "distance": {"name": "distance", "shape": [1], "datatype": "FP64", "data": [1089.0]},
+        "wind": {"name": "wind", "shape": [1], "datatype": "FP64", "data": [None]},
+        "carrier": {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["AA"]},
+        "at": {"name": "at", "shape": [1], "datatype": "BYTES", "data": ["2013-07-01T08:30:00"]},
+    }
+    for name, change in changes.items():
+        inputs[name] = {**inputs[name], **change}
+    return list(inputs.values())
+
+
+def test_answers_are_those_of_the_bundle_whatever_the_protocol(bundles: Bundles) -> None:
+    rows = rows_of(7)
+    bundle = fetch_bundle(bundles.store, bundles.first.bundle_uri, bundles.first.digest, bundles.cache)
+    expected = Predictor(bundle).predict_rows(rows)
+
+    async def story(app: HttpApp) -> tuple[Response, Response]:
+        columns = [
+            {"name": name, "shape": [7], "datatype": datatype, "data": [row[name] for row in rows]}
+            for name, datatype in (("distance", "FP64"), ("wind", "FP64"), ("carrier", "BYTES"), ("at", "BYTES"))
+        ]
+        return await call(app, "POST", PREDICT, {"instances": rows}), await call(
+            app, "POST", INFER, {"inputs": columns}
+        )
+
+    plain, infer = serve(bundles, story)
+    assert [p["score"] for p in plain.json()["predictions"]] == expected.scores.tolist()
+    assert [p["label"] for p in plain.json()["predictions"]] == expected.labels.tolist()
+    score, label = infer.json()["outputs"]
+    assert score == {"name": "score", "shape": [7], "datatype": "FP64", "data": expected.scores.tolist()}
+    assert label["data"] == expected.labels.tolist()
+
+
+def test_an_answer_says_which_model_it_is_from(bundles: Bundles) -> None:
+    response = serve(bundles, lambda app: call(app, "POST", INFER, {"id": "mine", "inputs": tensors()}))
+    document = response.json()
+    assert (document["id"], document["model_name"], document["model_version"]) == ("mine", MODEL, "1")
+    assert document["parameters"] == {
+        "request_id": "mine",
+        "model_version": "1",
+        "model_digest": bundles.first.digest,
+        "arm": "champion",
+        "fallback": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"distance": {"shape": [1, 1], "data": [[1089.0]]}},
+        {"distance": {"shape": [1, 1], "data": [1089.0]}},
+        {"distance": {"datatype": "INT64", "data": [1089]}},
+        {"distance": {"datatype": "FP32"}},
+        {"distance": {"parameters": {"anything": 1}}},
+    ],
+)
+def test_flat_nested_and_narrower_tensors_mean_the_same(bundles: Bundles, change: dict[str, Any]) -> None:
+    async def story(app: HttpApp) -> tuple[Response, Response]:
+        usual = await call(app, "POST", INFER, {"inputs": tensors()})
+        return usual, await call(app, "POST", INFER, {"inputs": tensors(**change)})
+
+    usual, other = serve(bundles, story)
+    assert other.json()["outputs"] == usual.json()["outputs"]
+
+
+def test_only_the_outputs_that_are_asked_for_are_given(bundles: Bundles) -> None:
+    body = {"inputs": tensors(), "outputs": [{"name": "label"}]}
+    response = serve(bundles, lambda app: call(app, "POST", INFER, body))
+    assert [output["name"] for output in response.json()["outputs"]] == ["label"]
+
+
+BAD_ROWS: list[tuple[str, Any, int, str]] = [
+    ("a string for a number", {"instances": [{**ROW, "distance": "far"}]}, 400, "distance"),
+    ("a boolean for a number", {"instances": [{**ROW, "distance": True}]}, 400, "distance"),
+    ("a list for a number", {"instances": [{**ROW, "distance": [1.0]}]}, 400, "distance"),
+    ("a number for a string", {"instances": [{**ROW, "carrier": 7}]}, 400, "carrier"),
+    ("no time at all", {"instances": [{**ROW, "at": "yesterday"}]}, 400, "at"),
+    ("an impossible date", {"instances": [{**ROW, "at": "2013-02-30T00:00:00"}]}, 400, "at"),
+    ("a required field missing", {"instances": [{k: v for k, v in ROW.items() if k != "carrier"}]}, 400, "carrier"),
+    ("a required field null", {"instances": [{**ROW, "distance": None}]}, 400, "distance"),
+    ("an unknown field", {"instances": [{**ROW, "dep_delay": 5}]}, 400, "dep_delay"),
+    ("a bad second row", {"instances": [ROW, {**ROW, "wind": "x"}]}, 400, "wind"),
+    ("no rows", {"instances": []}, 400, "instances"),
+    ("a row that is a list", {"instances": [[1, 2]]}, 400, "instances"),
+    ("no instances", {}, 400, "instances"),
+    ("an unknown key", {"instances": [ROW], "extra": 1}, 400, "extra"),
+    ("an id that is a number", {"instances": [ROW], "id": 5}, 400, "id"),
+    ("an endless id", {"instances": [ROW], "id": "x" * 200}, 400, "id"),
+    ("an id with a line break", {"instances": [ROW], "id": "a\nb"}, 400, "id"),
+    ("a list", [ROW], 400, "body"),
+    ("broken JSON", b'{"instances": [', 400, "body"),
+    ("NaN", b'{"instances": [{"distance": NaN}]}', 400, "body"),
+    ("a number beyond floats", b'{"instances": [{"distance": 1e999, "carrier": "AA", "at": "2013-01-01"}]}', 400, "*"),
+    ("a number beyond float32", {"instances": [{**ROW, "distance": 1e300}]}, 400, "distance"),
+    ("nothing", b"", 400, "body"),
+    ("a deep nest", b'{"instances":' + b"[" * 1500 + b"]" * 1500 + b"}", 400, "*"),
+    ("a lone surrogate", b'{"instances": [{"carrier": "\\ud800"}]}', 400, "*"),
+    ("not UTF-8", b'{"instances": ["\xff"]}', 400, "body"),
+    ("too large a body", b" " * 5000, 413, "body"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "field"), [case[1:] for case in BAD_ROWS], ids=[c[0] for c in BAD_ROWS])
+def test_bad_rows_are_refused_with_the_field(bundles: Bundles, body: Any, status: int, field: str) -> None:
+    response = serve(bundles, lambda app: call(app, "POST", PREDICT, body))
+    assert response.status == status
+    document = response.json()
+    assert document["error"]
+    assert document["code"]
+    assert field in ("*", document["field"])
+
+
+BAD_TENSORS: list[tuple[str, Any, str]] = [
+    ("no inputs", {}, "inputs"),
+    ("inputs that are an object", {"inputs": {}}, "inputs"),
+    ("an input without a name", {"inputs": [{"shape": [1]}]}, "inputs"),
+    ("an unknown input", {"inputs": [*tensors(), {**tensors()[0], "name": "x"}]}, "x"),
+    ("an input twice", {"inputs": [*tensors(), tensors()[0]]}, "distance"),
+    ("a wrong datatype", {"inputs": tensors(distance={"datatype": "BYTES"})}, "distance"),
+    ("a datatype that is none", {"inputs": tensors(distance={"datatype": 5})}, "distance"),
+    ("a float for a string", {"inputs": tensors(carrier={"datatype": "FP64"})}, "carrier"),
+    ("a shape that is no list", {"inputs": tensors(distance={"shape": 1})}, "distance"),
+    ("a negative shape", {"inputs": tensors(distance={"shape": [-1]})}, "distance"),
+    ("a shape of booleans", {"inputs": tensors(distance={"shape": [True]})}, "distance"),
+    ("a shape with too many axes", {"inputs": tensors(distance={"shape": [1, 2]})}, "distance"),
+    ("a shape that promises more", {"inputs": tensors(distance={"shape": [10**18]})}, "distance"),
+    ("data of another length", {"inputs": tensors(distance={"data": [1.0, 2.0]})}, "distance"),
+    ("data that is no list", {"inputs": tensors(distance={"data": 1.0})}, "distance"),
+    ("uneven data", {"inputs": tensors(distance={"shape": [1, 1], "data": [[1.0, 2.0]]})}, "distance"),
+    ("no data", {"inputs": [{"name": "distance", "shape": [1], "datatype": "FP64"}]}, "distance"),
+    ("no rows", {"inputs": tensors(distance={"shape": [0], "data": []})}, "distance"),
+    ("different numbers of rows", {"inputs": tensors(wind={"shape": [2], "data": [1.0, 2.0]})}, "wind"),
+    ("a missing input", {"inputs": tensors()[:2]}, "carrier"),
+    ("a null where none may be", {"inputs": tensors(carrier={"data": [None]})}, "carrier"),
+    ("an unknown key of an input", {"inputs": tensors(wind={"binary": 1})}, "wind"),
+    ("parameters that are a list", {"inputs": tensors(), "parameters": []}, "parameters"),
+    ("an unknown output", {"inputs": tensors(), "outputs": [{"name": "logits"}]}, "logits"),
+    ("outputs that are names", {"inputs": tensors(), "outputs": ["score"]}, "outputs"),
+    ("an unknown key", {"inputs": tensors(), "model": 1}, "model"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), [case[1:] for case in BAD_TENSORS], ids=[case[0] for case in BAD_TENSORS])
+def test_bad_tensors_are_refused_with_the_field(bundles: Bundles, body: Any, field: str) -> None:
+    response = serve(bundles, lambda app: call(app, "POST", INFER, body))
+    assert (response.status, response.json()["field"]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "application/vnd.bentoml+pickle"}, 415),
+        ({"content-encoding": "gzip"}, 415),
+        ({"inference-header-content-length": "12"}, 415),
+        ({"content-length": "50000000"}, 413),
+        ({"content-type": "application/json; charset=utf-8"}, 200),
+        ({"content-length": "nonsense"}, 200),
+    ],
+)
+def test_headers_decide_before_the_body_is_read(bundles: Bundles, headers: dict[str, str], status: int) -> None:
+    response = serve(bundles, lambda app: call(app, "POST", PREDICT, {"instances": [ROW]}, headers))
+    assert response.status == status
+
+
+def test_a_large_body_in_pieces_is_refused_before_it_is_whole(bundles: Bundles) -> None:
+    parts = [b" " * 1000] * 50
+    response = serve(bundles, lambda app: call(app, "POST", PREDICT, parts=parts))
+    assert response.status == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2", 200),
+        ("GET", "/v2/health/live", 200),
+        ("GET", "/v2/health/ready", 200),
+        ("GET", f"/v2/models/{MODEL}", 200),
+        ("GET", f"/v2/models/{MODEL}/ready", 200),
+        ("GET", f"/v2/models/{MODEL}/versions/1", 200),
+        ("GET", f"/v2/models/{MODEL}/versions/1/ready", 200),
+        ("GET", f"/v2/models/{MODEL}/versions/9", 404),
+        ("GET", "/v2/models/other", 404),
+        ("GET", f"/v2/models/{MODEL}/nothing", 404),
+        ("GET", "/", 404),
+        ("GET", PREDICT, 405),
+        ("POST", "/v2", 405),
+        ("DELETE", "/fairlead/v1/release", 405),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/metrics", 200),
+        ("HEAD", "/v2/health/ready", 200),
+        ("POST", f"/v2/models/{MODEL}/versions/1/predict", 200),
+        ("POST", f"/v2/models/{MODEL}/versions/9/predict", 404),
+    ],
+)
+def test_each_path_answers_as_the_protocol_says(bundles: Bundles, method: str, path: str, status: int) -> None:
+    body = {"instances": [ROW]} if method == "POST" else None
+    response = serve(bundles, lambda app: call(app, method, path, body))
+    assert response.status == status
+    if "health" in path or path.endswith("/ready"):
+        assert response.body == b""
+    if status == 405:
+        assert response.headers["allow"]
+
+
+def test_metadata_describes_the_signature(bundles: Bundles) -> None:
+    document = serve(bundles, lambda app: call(app, "GET", f"/v2/models/{MODEL}")).json()
+    assert document["inputs"][0] == {"name": "distance", "datatype": "FP64", "shape": [-1]}
+    assert [output["name"] for output in document["outputs"]] == ["score", "label"]
+    assert document["versions"] == ["1"]
+
+
+@pytest.mark.parametrize("path", ["/fairlead/v1/release", "/fairlead/v1/evidence"])
+@pytest.mark.parametrize("header", [{}, {"authorization": "Bearer wrong"}, {"authorization": "secret"}])
+def test_control_routes_need_the_token(bundles: Bundles, path: str, header: dict[str, str]) -> None:
+    response = serve(bundles, lambda app: call(app, "GET", path, headers=header))
+    assert response.status == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def put(app: HttpApp, release: Release) -> Response:
+    return await call(app, "PUT", "/fairlead/v1/release", to_value(release), TOKEN)
+
+
+async def apply(app: HttpApp, release: Release) -> None:
+    """Wish for a release and wait until it is applied, its candidate included."""
+    assert (await put(app, release)).status == 200
+    plane = app._server.plane
+
+    def applied() -> bool:
+        live = plane.live
+        return (
+            live is not None and live.release == release and (release.candidate is None or live.candidate is not None)
+        )
+
+    await until(applied)
+    await app._server.sync()
+
+
+async def evidence(app: HttpApp) -> ServingEvidence:
+    response = await call(app, "GET", "/fairlead/v1/evidence", headers=TOKEN)
+    found: ServingEvidence = from_value(ServingEvidence, response.json())
+    return found
+
+
+async def ask(app: HttpApp, identity: str, row: dict[str, Any] | None = None) -> dict[str, Any]:
+    response = await call(app, "POST", PREDICT, {"id": identity, "instances": [row or ROW]})
+    assert response.status == 200, response.body
+    document: dict[str, Any] = response.json()
+    return document
+
+
+def test_releases_are_fenced_by_their_generation(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> list[int]:
+        second = Release(MODEL, 2, bundles.first, bundles.second, 10.0)
+        statuses = [(await put(app, second)).status, (await put(app, second)).status]
+        statuses.append((await put(app, Release(MODEL, 2, bundles.first))).status)
+        statuses.append((await put(app, Release(MODEL, 1, bundles.first))).status)
+        statuses.append((await put(app, Release("other", 3, bundles.first))).status)
+        return statuses
+
+    assert serve(bundles, story) == [200, 200, 409, 409, 409]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"candidate_weight": 101}, "candidate_weight"),
+        ({"candidate_weight": "5"}, "candidate_weight"),
+        ({"candidate": None}, "candidate_weight"),
+        ({"champion": None}, "champion"),
+        ({"champion": {"version": 1, "bundle_uri": "x", "digest": "sha256:../../etc"}}, "champion"),
+        ({"generation": "2"}, "generation"),
+        ({"generation": True}, "generation"),
+        ({"model": 5}, "model"),
+        ({"shadow_percent": -1}, "shadow_percent"),
+    ],
+)
+def test_a_release_that_makes_no_sense_is_refused(bundles: Bundles, change: dict[str, Any], field: str) -> None:
+    good = to_value(Release(MODEL, 2, bundles.first, bundles.second, 10.0))
+    response = serve(bundles, lambda app: call(app, "PUT", "/fairlead/v1/release", {**good, **change}, TOKEN))
+    assert (response.status, response.json()["field"]) == (400, field)
+
+
+def test_the_release_is_stored_and_found_again_after_a_restart(bundles: Bundles) -> None:
+    newest = Release(MODEL, 5, bundles.second, note="by hand")
+    serve(bundles, lambda app: apply(app, newest))
+    document = serve(bundles, lambda app: ask(app, "one"))
+    assert document["parameters"]["model_digest"] == bundles.second.digest
+
+
+def test_the_split_follows_the_weight_and_each_key_stays(bundles: Bundles) -> None:
+    n = 1000
+
+    async def story(app: HttpApp) -> dict[float, set[str]]:
+        on: dict[float, set[str]] = {}
+        for generation, weight in enumerate((5.0, 50.0, 100.0, 0.0), start=2):
+            await apply(app, Release(MODEL, generation, bundles.first, bundles.second, weight, rollout="r"))
+            answers = [await ask(app, f"key-{i}") for i in range(n)]
+            on[weight] = {a["parameters"]["request_id"] for a in answers if a["parameters"]["arm"] == "candidate"}
+        return on
+
+    on = serve(bundles, story)
+    for weight, keys in on.items():
+        share = weight / 100
+        assert abs(len(keys) - n * share) <= 4.5 * math.sqrt(n * share * (1 - share))
+    assert on[5.0] < on[50.0] < on[100.0]
+
+
+def test_a_header_or_a_field_keeps_a_client_on_one_arm(bundles: Bundles) -> None:
+    release = Release(MODEL, 1, bundles.first, bundles.second, 50.0)
+
+    async def by_header(app: HttpApp) -> set[str]:
+        await until(lambda: app._server.plane.live.candidate)
+        answers = [await call(app, "POST", PREDICT, {"instances": [ROW]}, {"x-user": "someone"}) for _ in range(30)]
+        return {answer.json()["parameters"]["arm"] for answer in answers}
+
+    async def by_field(app: HttpApp) -> dict[str, set[str]]:
+        await until(lambda: app._server.plane.live.candidate)
+        arms: dict[str, set[str]] = {}
+        for i in range(40):
+            carrier = f"carrier-{i % 10}"
+            document = await ask(app, f"id-{i}", {**ROW, "carrier": carrier})
+            arms.setdefault(carrier, set()).add(document["parameters"]["arm"])
+        return arms
+
+    assert len(serve(bundles, by_header, release, sticky="header:x-user")) == 1
+    arms = serve(bundles, by_field, release, sticky="carrier")
+    assert all(len(found) == 1 for found in arms.values())
+    assert len(set().union(*arms.values())) == 2
+
+
+def test_a_candidate_that_fails_is_counted_and_nobody_sees_it(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> ServingEvidence:
+        await apply(app, Release(MODEL, 2, bundles.first, bundles.fails, 100.0, rollout="r"))
+        for i in range(40):
+            carrier = "AA" if i % 4 == 0 else "UA"
+            document = await ask(app, f"id-{i}", {**ROW, "carrier": carrier})
+            assert document["parameters"]["arm"] == ("champion" if carrier == "AA" else "candidate")
+        return await evidence(app)
+
+    found = serve(bundles, story)
+    assert found.candidate is not None
+    assert (found.candidate.failures.n, found.candidate.failures.events) == (40, 10)
+    assert found.champion is not None
+    assert (found.champion.requests, found.champion.failures.events) == (10, 0)
+    assert found.user_failures == 0
+
+
+def test_a_candidate_that_hangs_is_given_up_within_the_deadline(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> tuple[list[float], ServingEvidence]:
+        await apply(app, Release(MODEL, 2, bundles.first, bundles.hangs, 100.0, rollout="r"))
+        times = []
+        loop = asyncio.get_running_loop()
+        for i in range(4):
+            start = loop.time()
+            document = await ask(app, f"id-{i}")
+            times.append(loop.time() - start)
+            assert document["parameters"]["arm"] == "champion"
+            assert not document["parameters"]["fallback"]
+        return times, await evidence(app)
+
+    times, found = serve(bundles, story, deadline_ms=400)
+    assert max(times) < 0.4
+    assert found.candidate is not None
+    assert found.candidate.failures.events == 4
+    assert found.user_failures == 0
+
+
+def test_shadow_copies_are_paired_and_never_answer(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> ServingEvidence:
+        await apply(app, Release(MODEL, 2, bundles.first, bundles.second, 0.0, 100.0, rollout="r"))
+        for i in range(60):
+            assert (await ask(app, f"id-{i}"))["parameters"]["arm"] == "champion"
+
+        async def paired() -> ServingEvidence:
+            while (found := await evidence(app)).pairs.difference.n < 60:  # type: ignore[union-attr]
+                await asyncio.sleep(0.01)
+            return found
+
+        return await asyncio.wait_for(paired(), 10)
+
+    found = serve(bundles, story)
+    assert found.pairs is not None
+    assert found.candidate is not None
+    assert found.candidate.requests == 0
+    assert (found.pairs.shadow_failures.n, found.pairs.shadow_failures.events) == (60, 0)
+    assert found.pairs.flips.n == 60
+    assert 0.05 < found.pairs.difference.mean < 0.1  # 0.3 on the logit, near a probability of 0.3
+
+
+def test_a_shadow_that_hangs_is_dropped_and_the_champion_does_not_notice(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> tuple[float, ServingEvidence]:
+        await apply(app, Release(MODEL, 2, bundles.first, bundles.hangs, 0.0, 100.0, rollout="r"))
+        app._server.plane._shadow._max_waiting = 50
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for i in range(300):
+            await ask(app, f"id-{i}")
+        seconds = loop.time() - start
+        return seconds, await evidence(app)
+
+    seconds, found = serve(bundles, story)
+    assert seconds < 5
+    assert found.pairs is not None
+    assert found.pairs.dropped > 0
+    assert found.champion is not None
+    assert found.champion.failures.events == 0
+    assert found.user_failures == 0
+
+
+def test_labels_are_joined_once_and_strange_ones_are_only_counted(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> tuple[list[dict[str, int]], ServingEvidence, float]:
+        document = await ask(app, "known")
+        labels = [("known", "true"), ("known", "true"), ("known", "false"), ("unknown", "true")]
+        counts = []
+        for identity, label in labels:
+            body = {"labels": [{"request_id": identity, "label": label}]}
+            counts.append((await call(app, "POST", "/fairlead/v1/feedback", body)).json())
+        return counts, await evidence(app), document["predictions"][0]["score"]
+
+    counts, found, score = serve(bundles, story)
+    names = [next(name for name, count in entry.items() if count) for entry in counts]
+    assert names == ["joined", "duplicate", "changed", "unknown"]
+    assert found.champion is not None
+    assert found.champion.loss.n == 1
+    assert found.champion.loss.total == pytest.approx((score - 1) ** 2)
+
+
+def test_labels_of_shadowed_requests_give_paired_losses(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> ServingEvidence:
+        await apply(app, Release(MODEL, 2, bundles.first, bundles.second, 0.0, 100.0, rollout="r"))
+        await ask(app, "one")
+        await asyncio.wait_for(_paired(app), 10)
+        await call(app, "POST", "/fairlead/v1/feedback", {"labels": [{"request_id": "one", "label": True}]})
+        return await evidence(app)
+
+    found = serve(bundles, story)
+    assert found.pairs is not None
+    assert found.pairs.loss_difference.n == 1
+    assert found.pairs.loss_difference.mean < 0  # the second model says a higher probability, and the label is true
+
+
+async def _paired(app: HttpApp) -> None:
+    while (await evidence(app)).pairs.difference.n < 1:  # type: ignore[union-attr]
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "labels"),
+        ({"labels": []}, "labels"),
+        ({"labels": [{"label": "true"}]}, "request_id"),
+        ({"labels": [{"request_id": "a", "label": "maybe"}]}, "label"),
+        ({"labels": [{"request_id": "a", "label": None}]}, "label"),
+        ({"labels": [{"request_id": "a", "label": "true", "more": 1}]}, "labels"),
+        ({"labels": [{"request_id": "a", "label": "true"}], "more": 1}, "more"),
+    ],
+)
+def test_feedback_that_makes_no_sense_is_refused(bundles: Bundles, body: Any, field: str) -> None:
+    response = serve(bundles, lambda app: call(app, "POST", "/fairlead/v1/feedback", body))
+    assert (response.status, response.json()["field"]) == (400, field)
+
+
+def test_a_new_rollout_starts_with_fresh_sums(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> tuple[ServingEvidence, ServingEvidence]:
+        await ask(app, "one")
+        before = await evidence(app)
+        await apply(app, Release(MODEL, 2, bundles.first, rollout="r"))
+        return before, await evidence(app)
+
+    before, after = serve(bundles, story)
+    assert before.champion is not None
+    assert after.champion is not None
+    assert (before.champion.requests, after.champion.requests) == (1, 0)
+    assert before.instance != after.instance
+    assert after.requests_total == 1
+
+
+def test_a_candidate_that_cannot_be_loaded_is_reported_and_the_champion_goes_on(bundles: Bundles) -> None:
+    key = f"{bundles.second.bundle_uri}/model.onnx"
+    data = bytearray(bundles.store.read(key))
+    data[40] ^= 1
+    bundles.store.write(key, bytes(data))
+
+    async def story(app: HttpApp) -> ServingEvidence:
+        await put(app, Release(MODEL, 2, bundles.first, bundles.second, 50.0, rollout="r"))
+        control = app._server.control._control.state
+        await until(lambda: control.candidate_error)
+        assert {(await ask(app, f"id-{i}"))["parameters"]["arm"] for i in range(20)} == {"champion"}
+        return await evidence(app)
+
+    found = serve(bundles, story)
+    assert not found.candidate_ready
+    assert "model.onnx" in found.candidate_error
+
+
+def test_a_champion_that_cannot_be_loaded_leaves_the_old_one_in_place(bundles: Bundles) -> None:
+    bundles.store.delete(f"{bundles.second.bundle_uri}/transform.json")
+
+    async def story(app: HttpApp) -> tuple[dict[str, Any], dict[str, Any]]:
+        await put(app, Release(MODEL, 2, bundles.second))
+        await until(lambda: app._server._error)
+        await app._server.sync()
+        view = (await call(app, "GET", "/fairlead/v1/release", headers=TOKEN)).json()
+        return await ask(app, "one"), view
+
+    document, view = serve(bundles, story)
+    assert document["parameters"]["model_digest"] == bundles.first.digest
+    assert (view["wanted"]["generation"], view["applied"]["generation"]) == (2, 1)
+    assert "generation 2" in view["error"]
+
+
+def test_the_fallback_answers_for_a_champion_that_fails_and_says_so(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> tuple[dict[str, Any], ServingEvidence]:
+        return await ask(app, "one"), await evidence(app)
+
+    document, found = serve(bundles, story, Release(MODEL, 1, bundles.fails))
+    assert document["parameters"]["fallback"]
+    assert document["predictions"] == [{"score": 0.25, "label": "false"}]  # the training split's rate
+    assert found.champion is not None
+    assert found.champion.failures.events == 1
+
+
+def test_without_a_fallback_the_answer_is_503_and_counted_as_seen_by_a_user(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> tuple[Response, ServingEvidence]:
+        return await call(app, "POST", PREDICT, {"instances": [ROW]}), await evidence(app)
+
+    response, found = serve(bundles, story, Release(MODEL, 1, bundles.fails), fallback="none")
+    assert (response.status, response.headers["retry-after"]) == (503, "1")
+    assert found.user_failures == 1
+
+
+def test_one_poisonous_request_fails_alone_in_its_batch(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> list[dict[str, Any]]:
+        rows = [{**ROW, "carrier": "AA" if i == 3 else "UA"} for i in range(8)]
+        return list(await asyncio.gather(*(ask(app, f"id-{i}", row) for i, row in enumerate(rows))))
+
+    answers = serve(bundles, story, Release(MODEL, 1, bundles.fails))
+    assert [i for i, answer in enumerate(answers) if answer["parameters"]["fallback"]] == [3]
+
+
+def test_a_full_queue_sheds_with_429_and_the_deadline_holds_for_the_rest(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> list[Response]:
+        calls = [call(app, "POST", PREDICT, {"instances": [ROW]}) for _ in range(8)]
+        return list(await asyncio.gather(*calls))
+
+    release = Release(MODEL, 1, bundles.hangs)
+    answers = serve(bundles, story, release, max_queue=4, max_batch=1, deadline_ms=150)
+    statuses = sorted(answer.status for answer in answers)
+    assert statuses.count(429) >= 3
+    assert set(statuses) == {200, 429}
+    assert all(a.headers["retry-after"] == "1" for a in answers if a.status == 429)
+    assert all(a.json()["parameters"]["fallback"] for a in answers if a.status == 200)
+
+
+def test_metrics_have_bounded_labels_and_count_by_version_and_arm(bundles: Bundles) -> None:
+    async def story(app: HttpApp) -> str:
+        for i in range(3):
+            await ask(app, f"id-{i}")
+        await call(app, "POST", PREDICT, {})
+        return (await call(app, "GET", "/metrics")).body.decode()
+
+    text = serve(bundles, story)
+    assert f'fairlead_requests_total{{arm="champion",model="{MODEL}",status="200",version="1"}} 3.0' in text
+    assert f'fairlead_refused_total{{model="{MODEL}",status="400"}} 1.0' in text
+    assert f'fairlead_release_generation{{model="{MODEL}"}} 1.0' in text
+    assert "id-1" not in text
