@@ -119,13 +119,13 @@ class FakeServing:
 
     # --- traffic -----------------------------------------------------------------------------------------------------
     def _live(self, seconds: float) -> None:
-        self._converge()
+        # What arrived in this time met the release that was applied when it began.
         self._owed += self.rate * seconds
         number = int(self._owed)
         self._owed -= number
-        release = self._applied
         if number:
-            self._answer(release, number)
+            self._answer(self._applied, number)
+        self._converge()
 
     def _answer(self, release: Release, number: int) -> None:
         rng = self._rng

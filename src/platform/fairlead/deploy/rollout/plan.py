@@ -1,14 +1,14 @@
 """From what a person declared to the plan that a rollout follows."""
 
-from fairlead.deploy.statistics.budget import Budget
+from fairlead.deploy.statistics.budget import HARD_SHARE, Budget
 from fairlead.records.rollout import RolloutPlan
 from fairlead.spec.deploy import Rollout, Shadow
 from fairlead.spec.serve import Serve
 
 
 def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
-    """The plan of `deploy.rollout`, with the latency bound from `serve.deadline_ms` where none is declared. Half of the
-    error budget goes to hard failures (see `statistics.budget`). ``shadow: off`` gives a shadow share of 0."""
+    """The plan of `deploy.rollout`, with the latency bound from `serve.deadline_ms` where none is declared. How the
+    error budget is split, `statistics.budget` says. ``shadow: off`` gives a shadow share of 0."""
     shadow = rollout.shadow if isinstance(rollout.shadow, Shadow) else None
     bounds = shadow or Shadow.model_validate({})
     canary = rollout.canary
@@ -27,7 +27,7 @@ def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
         max_slow_rate=canary.max_slow_rate,
         healthy_failure_rate=canary.healthy_failure_rate,
         bad_failure_rate=canary.bad_failure_rate,
-        abort_error=rollout.error_budget / 2,
+        abort_error=rollout.error_budget * HARD_SHARE,
         max_seconds=rollout.max_hours * 3600,
         no_data_seconds=rollout.no_data,
         watch_seconds=rollout.watch,
