@@ -11,9 +11,9 @@ candidate:
 - **False rollback** (a candidate that meets every bound is taken back). One wrong FAIL anywhere suffices, so this is a
   union bound over metrics and over steps that start counting anew. Three quarters go to hard failures, where speed
   matters most (with a budget of 1 % a candidate that fails one request in five is out within 40 requests in 99 % of
-  the simulated rollouts), the rest evenly to the other metrics, whose limits hardly notice. Of the part for hard failures, three quarters go to
-  the first test on live answers (it never restarts), the rest evenly to the test on shadow copies and to those that
-  restart with each later step and with the watch: they see a fault that starts late.
+  the simulated rollouts), the rest evenly to the other metrics, whose limits hardly notice. Of the part for hard
+  failures, three quarters go to the first test on live answers (it never restarts), the rest evenly to the test on
+  shadow copies and to those that restart with each later step and with the watch: they see a fault that starts late.
 
 The check for skewed features has a false-alarm probability of its own (``watch.skew.false_alarm``), on top.
 """
