@@ -22,13 +22,15 @@ def _start(args: argparse.Namespace) -> int:
     from fairlead.errors import EXIT_NOT_ENOUGH_EVIDENCE, EXIT_VERDICT_FAIL, RolloutError
     from fairlead.wiring.models import arm_of, champion
     from fairlead.wiring.release import actor, finish_rollout
-    from fairlead.wiring.rollouts import begin_rollout, host_rollout
+    from fairlead.wiring.rollouts import begin_rollout, deciding_sentence, host_rollout
     from fairlead.wiring.serving import ensure_serving
 
     context = new_context(args, manual_run_id())
     candidate, current = context.registry().get(args.version), champion(context)
     if current is None:
-        raise RolloutError("there is no champion to compare with", fix=f"fairlead model promote {candidate.number} --why ...")
+        raise RolloutError(
+            "there is no champion to compare with", fix=f"fairlead model promote {candidate.number} --why ..."
+        )
     if current.number == candidate.number:
         raise RolloutError(f"version {candidate.number} is the champion already", fix="name another with --version")
     ensure_serving(context, arm_of(current))
@@ -44,7 +46,7 @@ def _start(args: argparse.Namespace) -> int:
 
     ended = host_rollout(context, record, tell)
     report = finish_rollout(context, ended)
-    emit(args, ended, f"{ended.decisions[-1].sentence if ended.decisions else ended.status}\nreport: {report}")
+    emit(args, ended, f"{deciding_sentence(ended)}\nreport: {report}")
     return {"promoted": 0, "aborted": EXIT_VERDICT_FAIL}.get(ended.phase.value, EXIT_NOT_ENOUGH_EVIDENCE)
 
 
@@ -85,10 +87,10 @@ def _get(args: argparse.Namespace) -> int:
 
 def _why(args: argparse.Namespace) -> int:
     from fairlead.wiring.release import finish_rollout
-    from fairlead.wiring.rollouts import explain_text
+    from fairlead.wiring.rollouts import rollout_text
 
     context, record = _load(args)
-    emit(args, record, explain_text(record))
+    emit(args, record, rollout_text(record))
     say(f"report: {finish_rollout(context, record)}")
     return 0
 

@@ -77,6 +77,7 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         champion_scores=champion_scores,
         champion=f"version {champion.version}" if champion else None,
         champion_why=champion_why,
+        champion_threshold=champion.bundle.signature.threshold if champion else None,
         latency_ms=single_row_latency_ms(predictor, test),
         size_mb=(folder / "model.onnx").stat().st_size / 1e6,
         calibration=calibration_facts(calibration, raw_validation.logits, validation_labels),
@@ -167,7 +168,7 @@ def baseline_data(context: Context, data: PreparedData, test: pa.Table) -> Basel
         test_labels=test[LABEL].to_numpy(),
         numeric=tuple(features.numeric),
         categorical=tuple(features.categorical),
-        datetime=tuple(features.datetime),
+        datetime={name: options.parts for name, options in features.datetime_options().items()},
     )
 
 

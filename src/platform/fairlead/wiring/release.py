@@ -16,7 +16,7 @@ from fairlead.reports.model import KeyValues, Report, Section
 from fairlead.wiring.context import Context
 from fairlead.wiring.models import arm_of, champion, load_version
 from fairlead.wiring.progress import StepProgress
-from fairlead.wiring.rollouts import begin_rollout, host_rollout, rollout_report
+from fairlead.wiring.rollouts import begin_rollout, deciding_sentence, host_rollout, rollout_report
 from fairlead.wiring.serving import ensure_serving
 from fairlead.wiring.steps import Outcome
 
@@ -120,7 +120,7 @@ def _bootstrap(context: Context, progress: StepProgress, version: Version, *, al
 def rollout_outcome(context: Context, record: RolloutRecord, version: Version) -> Outcome:
     """How a rollout ended, as the outcome of a step."""
     outcome = {Phase.PROMOTED: "promoted", Phase.ABORTED: "aborted"}.get(record.phase, "paused")
-    last = record.decisions[-1].sentence if record.decisions else record.status
+    last = deciding_sentence(record)
     return Outcome(
         facts={"outcome": outcome, "version": version.number, "rollout": record.id},
         summary=f"version {version.number} {outcome}: {last}",

@@ -12,12 +12,12 @@ from fairlead.deploy.rollout.lease import host_of
 from fairlead.deploy.rollout.loop import RolloutLoop
 from fairlead.deploy.rollout.plan import plan_from_spec
 from fairlead.deploy.rollout.start import list_rollouts, load, new_rollout, open_rollout, send_command
-from fairlead.deploy.rollout.why import explain
+from fairlead.deploy.rollout.why import explain, explain_text
 from fairlead.features.statistics import StatisticsBuilder
 from fairlead.records.codec import to_value
 from fairlead.records.data import SkewFinding, Statistics
 from fairlead.records.registry import Version
-from fairlead.records.rollout import Observation, RolloutRecord
+from fairlead.records.rollout import Observation, Phase, RolloutRecord
 from fairlead.reports.model import Report
 from fairlead.watch.skew import attribute
 from fairlead.wiring.context import Context
@@ -146,6 +146,20 @@ def summarize(record: RolloutRecord) -> dict[str, Any]:
         "last_metrics": [to_value(metric) for metric in record.last_metrics],
         "record": to_value(record),
     }
+
+
+def deciding_sentence(record: RolloutRecord) -> str:
+    """The sentence of the decision that settled (or paused) the rollout, not what was confirmed after it."""
+    decisive = {Phase.ABORTING, Phase.PROMOTING, Phase.PAUSED}
+    for decision in reversed(record.decisions):
+        if decision.phase_after in decisive:
+            return decision.sentence
+    return record.status
+
+
+def rollout_text(record: RolloutRecord) -> str:
+    """The same as plain text, for the terminal."""
+    return explain_text(record)
 
 
 def rollout_report(context: Context, record: RolloutRecord) -> Report:
