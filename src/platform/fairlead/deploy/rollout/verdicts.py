@@ -313,11 +313,12 @@ def _rate_below(
     high = upper_limit(seen.n, seen.events, alpha_high, mixture)
     verdict, reason = _compare(seen.n, low, high, limit)
     needed = needed_below(seen.n, seen.events, limit, alpha_high, mixture) if reason else None
+    noun = "pair" if name.startswith("shadow") else "request"
     shown = f">= {say.percent(low)} at {say.level(alpha_low)}" if verdict is Verdict.FAIL else (
         f"<= {say.percent(high)} at {say.level(alpha_high)}"
     )  # fmt: skip
     why = (
-        f"{say.count(seen.n, 'request')}, {what} {say.percent(seen.rate)} ({shown}), bound {say.bound(limit)}: "
+        f"{say.count(seen.n, noun)}, {what} {say.percent(seen.rate)} ({shown}), bound {say.bound(limit)}: "
         f"{_word(verdict, reason)}"
     )
     details = {"required": True, "reason": reason, "unit": "share", "alpha_low": alpha_low, "alpha_high": alpha_high,

@@ -1,6 +1,7 @@
 """Why a rollout decided what it decided, from its stored evidence alone: a report, and the same as plain text."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from fairlead.deploy.rollout import sentences as say
 from fairlead.deploy.rollout import tally as sums
@@ -181,9 +182,9 @@ def _decisions(record: RolloutRecord) -> Section:
     rows: list[Sequence[Cell]] = [
         (
             number,
-            d.at,
+            datetime.fromisoformat(d.at),
             d.actor,
-            _move(d),
+            _weights(d),
             Badge(d.phase_after.value, _KIND.get(d.phase_after, "info")),
             d.sentence,
         )
@@ -196,9 +197,13 @@ def _move(decision: Decision) -> str:
     phases = decision.phase_after.value
     if decision.phase_before is not decision.phase_after:
         phases = f"{decision.phase_before.value} -> {phases}"
+    return f"{phases} at {_weights(decision)}"
+
+
+def _weights(decision: Decision) -> str:
     if decision.weight_before == decision.weight_after:
-        return f"{phases} at {say.weight(decision.weight_after)}"
-    return f"{phases}, {say.weight(decision.weight_before)} -> {say.weight(decision.weight_after)}"
+        return say.weight(decision.weight_after)
+    return f"{say.weight(decision.weight_before)} -> {say.weight(decision.weight_after)}"
 
 
 def _evidence(record: RolloutRecord, decision: Decision) -> Section:
