@@ -246,7 +246,7 @@ def _line(block: LineChart, limits: _Limits) -> str:
     numbers = Table(["series", block.x_label, block.y_label], rows)
     note = block.note
     if dropped:
-        note = f"{note} {dropped:,} points that are not finite were left out.".strip()
+        note = f"{note} Points left out because they are not finite: {dropped:,}.".strip()
     return _figure(block.title, svg.line_chart(block, limits.points), numbers, note)
 
 

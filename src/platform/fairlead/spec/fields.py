@@ -57,6 +57,8 @@ class FieldDoc:
     @property
     def expected(self) -> str:
         """Type and limits, as an error message says them."""
+        if "matching " in self.limits:  # few people read patterns; the description says the same
+            return f"{self.words} ({self.description.rstrip('.')})"
         return f"{self.words}, {self.limits}" if self.limits else self.words
 
 

@@ -3,6 +3,7 @@ every problem with its place."""
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def load_project(path: Path | str, overrides: Sequence[str] = ()) -> LoadedProje
     file, SpecError with all problems at once when it does not describe a project.
     """
     file = Path(path)
-    if file.is_dir():
+    if os.path.isdir(file):  # Path.is_dir raises for names that are too long
         file = file / DEFAULT_NAME
     text = _read(file)
     project = load_text(text, file.name, overrides)

@@ -106,8 +106,6 @@ def _problem(path: Path, detail: Any, document: Document) -> Problem:
         path = path[:-1]
         doc = field_table().get(generic(path))
     expected = (doc.item if in_list and doc.item else doc.expected) if doc else str(detail["msg"])
-    if kind == "string_pattern_mismatch" and doc:
-        expected = f"text ({doc.description.rstrip('.')})"
     suggestion = ""
     if doc and doc.choices and isinstance(value, str):
         choice = nearest(value, doc.choices)

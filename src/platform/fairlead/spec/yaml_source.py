@@ -170,7 +170,7 @@ class _Converter:
             if self.count <= MAX_VALUES + 1:
                 self.count = MAX_VALUES + 1
                 message = f"aliases expand to more than {MAX_VALUES} values or {MAX_DEPTH} levels"
-                self._problem(node, path, message, "write the values out")
+                self._problem(node, path[:4], message, "write the values out")
             return _REFUSED
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, path, depth)

@@ -1,0 +1,305 @@
+"""Reports in HTML, Markdown and the terminal: whole, escaped, bounded, readable without pictures."""
+
+import io
+import math
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from fairlead.records.evidence import Verdict
+from fairlead.reports.html import MAX_BYTES, render_html
+from fairlead.reports.markdown import render_markdown
+from fairlead.reports.model import (
+    Badge,
+    BarChart,
+    Block,
+    Callout,
+    Histogram,
+    IntervalRow,
+    Intervals,
+    KeyValues,
+    LineChart,
+    Matrix,
+    Report,
+    Section,
+    Table,
+    Text,
+    Timeline,
+    TimelineStep,
+)
+from fairlead.reports.terminal import render_terminal, sparkline
+
+EVIL = '<script>alert("1")</script>&amp;\'"`|*_[x](y)\x1b[31m[bold red]\u202e\ud800'
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+def every_block(text: str) -> list[Block]:
+    return [
+        Text(f"{text}\n\nsecond paragraph"),
+        Callout("warn", text, text),
+        Callout("fail", text),
+        Callout("ok", text),
+        Callout("info", text),
+        KeyValues(
+            {text: text, "n": 1234567, "none": None, "at": datetime(2024, 5, 1, tzinfo=UTC), "b": Badge(text, "ok")}
+        ),
+        Table([text, "n"], [[text, 1.5], [Verdict.PASS, 2], [True]], title=text, note=text),
+        LineChart({text: [(0, 1), (1, math.nan), (2, 3)]}, text, text, title=text, bounds={text: 2.0}, diagonal=True),
+        BarChart([(text, {text: 1.0, "b": None}), ("x", {text: -2.0})], text, title=text, bounds={text: 0.5}),
+        Histogram([0, 1, 2, 10], {text: [1, 2, 3], "live": [3, 2, 1]}, text, title=text),
+        Intervals(
+            [IntervalRow(text, 0.1, 0.2, None, 0.15, Verdict.FAIL), IntervalRow(text, None, None, None)], text, text
+        ),
+        Timeline(
+            [TimelineStep("2024-05-01T10:00:00+00:00", text, 1.0, "ok"), TimelineStep(text, text, 5.0, "fail")],
+            text,
+            text,
+        ),
+        Matrix([text, "b"], [[1, 2], [0, 0]], text, text, title=text),
+    ]
+
+
+def report_of(*blocks: Block, title: str = "Title") -> Report:
+    return Report(title, "subtitle", [Section("One", blocks)])
+
+
+class _Checker(HTMLParser):
+    """Fails on tags that do not nest, and collects tags, attributes and text."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def parsed(page: str) -> _Checker:
+    checker = _Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+def terminal_text(report: Report, width: int = 120) -> str:
+    stream = io.StringIO()
+    render_terminal(report, Console(file=stream, width=width, force_terminal=False))
+    return stream.getvalue()
+
+
+# --- HTML ------------------------------------------------------------------------------------------------------------
+def test_every_block_makes_nesting_html_with_its_words() -> None:
+    page = parsed(render_html(report_of(*every_block("delay"))))
+    assert page.text.count("delay") > 20
+    assert {"svg", "table", "dl", "ol", "section", "main", "h1", "h2"} <= {tag for tag, _ in page.tags}
+
+
+def test_text_from_data_never_becomes_markup() -> None:
+    page = render_html(report_of(*every_block(EVIL), title=EVIL))
+    page.encode("utf-8")
+    checker = parsed(page)
+    assert "script" not in {tag for tag, _ in checker.tags}
+    assert '<script>alert("1")</script>&amp;' in checker.text
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_gives_whole_html(text: str) -> None:
+    page = render_html(report_of(*every_block(text), title=text))
+    page.encode("utf-8")
+    allowed = """html head meta title style body main header h1 h2 p span div strong ul ol li a nav section dl dt dd
+        table caption thead tbody tr th td figure figcaption svg path text circle rect details summary time small
+        footer"""
+    assert {tag for tag, _ in parsed(page).tags} <= set(allowed.split())
+
+
+def test_nothing_is_fetched_and_the_page_forbids_it() -> None:
+    page = render_html(report_of(*every_block("x")))
+    assert not re.search(r"https?:|url\(|@import|src=|<link|<script|<img|javascript:", page)
+    assert "default-src 'none'" in page
+    hrefs = [attrs["href"] for tag, attrs in parsed(page).tags if tag == "a"]
+    assert hrefs
+    assert all(href and href.startswith("#") for href in hrefs)
+
+
+def test_links_lead_to_sections_that_exist() -> None:
+    report = Report("t", "", [Section(f"s{i}", [Callout("warn", "w")]) for i in range(4)])
+    checker = parsed(render_html(report))
+    ids = {attrs["id"] for _, attrs in checker.tags if "id" in attrs}
+    targets = {str(attrs["href"])[1:] for tag, attrs in checker.tags if tag == "a"}
+    assert targets == ids == {"s0", "s1", "s2", "s3"}
+
+
+def test_pictures_have_words_for_those_who_cannot_see_them() -> None:
+    checker = parsed(render_html(report_of(*every_block("delay"))))
+    pictures = [attrs for tag, attrs in checker.tags if tag == "svg"]
+    assert pictures
+    for attrs in pictures:
+        assert attrs.get("aria-hidden") == "true" or (attrs.get("role") == "img" and attrs.get("aria-label"))
+
+
+def test_light_and_dark_are_both_there() -> None:
+    page = render_html(report_of())
+    assert "prefers-color-scheme:dark" in page.replace(" ", "")
+    assert "color-scheme:light dark" in page
+
+
+def test_failures_stand_first_then_warnings_whatever_their_section() -> None:
+    report = Report(
+        "t",
+        "",
+        [Section("a", [Callout("warn", "careful"), Callout("ok", "fine")]), Section("b", [Callout("fail", "broken")])],
+    )
+    page = render_html(report)
+    top = page[: page.index("<section")]
+    assert top.index("broken") < top.index("careful")
+    assert "fine" not in top
+    assert "2 things need attention" in top
+
+
+def test_the_verdict_is_a_badge_in_the_title() -> None:
+    page = render_html(Report("t", "", [], Verdict.NOT_ENOUGH_EVIDENCE))
+    assert '<span class="badge b-warn">NOT ENOUGH EVIDENCE</span></h1>' in page
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Table(["a", "b"], [["x" * 500, i] for i in range(20_000)]),
+        LineChart({f"s{j}": [(i, math.sin(i / 50) + j) for i in range(50_000)] for j in range(8)}, "x", "y"),
+        Text("word " * 500_000),
+        KeyValues({f"key {i}": "v" * 300 for i in range(5_000)}),
+        Timeline([TimelineStep("2024-01-01T00:00:00", "something happened " * 20, i % 100) for i in range(5_000)]),
+        Matrix([f"class {i}" for i in range(300)], [[1] * 300 for _ in range(300)]),
+        Histogram(list(range(5_001)), {"a": [1] * 5_000, "b": [2] * 5_000}),
+        BarChart([(f"feature {i}", float(i)) for i in range(5_000)], "importance"),
+    ],
+    ids=lambda block: type(block).__name__,
+)
+def test_a_large_block_stays_within_300_kb_and_says_what_is_left_out(block: Block) -> None:
+    page = render_html(report_of(block))
+    assert len(page.encode()) <= MAX_BYTES
+    parsed(page)
+    if isinstance(block, (Table, KeyValues, Timeline, Matrix, BarChart)):
+        assert "not shown here" in page
+
+
+def test_a_report_of_very_many_blocks_is_cut_and_says_so() -> None:
+    table = Table(["a", "b", "c"], [["some words of text", i, "x" * 60] for i in range(50)])
+    page = render_html(Report("t", "", [Section(f"section {i}", [table] * 20) for i in range(60)]))
+    assert len(page.encode()) <= MAX_BYTES
+    assert "The rest of this report was left out" in page
+    parsed(page)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        LineChart({}, "x", "y"),
+        LineChart({"a": [(math.inf, 1)]}, "x", "y"),
+        BarChart([], "v"),
+        BarChart([("a", None)], "v"),
+        Histogram([], {}),
+        Histogram([0, 1], {"a": [0]}),
+        Intervals([]),
+        Timeline([]),
+        Matrix([], []),
+        Table([], []),
+        KeyValues([]),
+        LineChart({"a": [(1, 1)]}, "x", "y"),
+        LineChart({"a": [(1e308, -1e308), (-1e308, 1e308)]}, "x", "y"),
+        BarChart([("a", 0.0)]),
+        BarChart([("a", math.nan), ("b", math.inf)]),
+    ],
+)
+def test_empty_and_extreme_blocks_render_everywhere(block: Block) -> None:
+    report = report_of(block)
+    page = render_html(report)
+    parsed(page)
+    assert not re.search(r'[ "](nan|inf)', page)
+    render_markdown(report)
+    terminal_text(report)
+
+
+def test_points_that_are_not_finite_are_counted() -> None:
+    page = render_html(report_of(LineChart({"a": [(0, 1), (1, math.nan), (2, 2)]}, "x", "y")))
+    assert "Points left out because they are not finite: 1." in page
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(), st.floats()), max_size=40), st.floats(), st.booleans())
+def test_any_numbers_draw_without_nan_in_the_picture(
+    points: list[tuple[float, float]], bound: float, diagonal: bool
+) -> None:
+    page = render_html(report_of(LineChart({"a": points}, "x", "y", bounds={"b": bound}, diagonal=diagonal)))
+    assert not re.search(r' (d|x|y|cx|cy|width)="[^"]*(nan|inf)', page)
+    parsed(page)
+
+
+# --- Markdown --------------------------------------------------------------------------------------------------------
+def test_markdown_keeps_tables_whole_whatever_the_cells_hold() -> None:
+    text = render_markdown(report_of(Table(["a|b", "c"], [["x|y\nz", 1], [EVIL, None]])))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+    assert "<script>" not in text
+
+
+def test_markdown_lists_what_needs_attention_before_the_sections() -> None:
+    text = render_markdown(report_of(Callout("fail", "broken")))
+    assert text.index("- broken") < text.index("## One")
+    assert "> [!CAUTION]" in text
+
+
+def test_every_block_renders_as_markdown() -> None:
+    text = render_markdown(report_of(*every_block("delay")))
+    assert text.count("delay") > 20
+    assert "1,234,567" in text
+
+
+# --- terminal --------------------------------------------------------------------------------------------------------
+def test_the_terminal_shows_every_block() -> None:
+    shown = terminal_text(report_of(*every_block("delay")))
+    assert shown.count("delay") > 20
+    assert "1,234,567" in shown
+
+
+def test_text_from_data_cannot_command_the_terminal() -> None:
+    shown = terminal_text(report_of(*every_block(EVIL), title=EVIL))
+    assert "\x1b" not in shown
+    assert "[bold red]" in shown
+
+
+@pytest.mark.parametrize("width", [20, 40, 200])
+def test_narrow_and_wide_terminals_work(width: int) -> None:
+    lines = terminal_text(report_of(*every_block("delay of arrival in minutes")), width).splitlines()
+    assert max(map(len, lines)) <= width
+
+
+def test_a_sparkline_rises_with_its_values() -> None:
+    assert sparkline([1, 2, 3, 4, 5, 6, 7, 8]) == "▁▂▃▄▅▆▇█"
+    assert sparkline([5, 5]) == "▄▄"
+    assert sparkline([math.nan]) == ""
