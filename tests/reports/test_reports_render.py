@@ -259,6 +259,35 @@ def test_any_numbers_draw_without_nan_in_the_picture(
     parsed(page)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(*[st.none() | st.floats()] * 4), max_size=6), st.booleans())
+def test_any_intervals_draw_without_nan_in_the_picture(rows: list[tuple[float | None, ...]], shared: bool) -> None:
+    block = Intervals([IntervalRow("a", *row) for row in rows], shared_axis=shared)
+    page = render_html(report_of(block))
+    assert not re.search(r' (d|cx)="[^"]*(nan|inf)', page)
+    render_markdown(report_of(block))
+    terminal_text(report_of(block))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(), max_size=6), st.lists(st.floats(), max_size=6))
+def test_any_histogram_draws_without_nan_in_the_picture(edges: list[float], counts: list[float]) -> None:
+    for block in (Histogram(edges, {"a": counts}), Histogram(edges, {"a": counts, "b": counts})):
+        page = render_html(report_of(block))
+        assert not re.search(r' d="[^"]*(nan|inf)', page)
+        render_markdown(report_of(block))
+        terminal_text(report_of(block))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | st.floats(), max_size=6), st.floats())
+def test_any_bars_draw_without_nan_in_the_picture(values: list[float | None], bound: float) -> None:
+    block = BarChart([(f"b{i}", value) for i, value in enumerate(values)], bounds={"gate": bound})
+    page = render_html(report_of(block))
+    assert not re.search(r' (d|x|y|width)="[^"]*(nan|inf)', page)
+    terminal_text(report_of(block))
+
+
 # --- Markdown --------------------------------------------------------------------------------------------------------
 def test_markdown_keeps_tables_whole_whatever_the_cells_hold() -> None:
     text = render_markdown(report_of(Table(["a|b", "c"], [["x|y\nz", 1], [EVIL, None]])))

@@ -91,8 +91,8 @@ class Proposal:
 
     @property
     def epochs(self) -> int:
-        """Enough passes for some 1,200 steps, within 4 and 40."""
-        return min(max(round(1200 * self.batch / self.train_rows), 4), 40)
+        """Enough passes for some 800 steps, within 4 and 40."""
+        return min(max(round(800 * self.batch / self.train_rows), 4), 40)
 
 
 @dataclass

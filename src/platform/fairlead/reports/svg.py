@@ -72,7 +72,8 @@ def line_chart(block: LineChart, limit: int) -> str:
     if not any(series.values()):
         return ""
     xs = [px for points in series.values() for px, _ in points]
-    ys = [py for points in series.values() for _, py in points] + list(block.bounds.values())
+    bounds = _finite(block.bounds)
+    ys = [py for points in series.values() for _, py in points] + list(bounds.values())
     x = axis_over(xs, _LEFT, WIDTH - _RIGHT, fixed=block.x_range)
     y = axis_over(ys, 300 - _BOTTOM, _TOP, fixed=block.y_range, padding=0.06)
     parts = [_grid(x, y, block.x_label, block.y_label)]
@@ -80,7 +81,7 @@ def line_chart(block: LineChart, limit: int) -> str:
         low, high = max(x.low, y.low), min(x.high, y.high)
         if low < high:
             parts.append(f'<path class="guide" d="{_path([(low, low), (high, high)], x, y)}"/>')
-    for name, value in block.bounds.items():
+    for name, value in bounds.items():
         at = y.place(value)
         parts.append(f'<path class="bound" d="M{x.start:g} {at:.1f}H{x.end:g}"/>')
         parts.append(
@@ -97,6 +98,10 @@ def line_chart(block: LineChart, limit: int) -> str:
                 for px, py in kept
             )
     return legend(list(series)) + _frame(300, "".join(parts), line_summary(block))
+
+
+def _finite(bounds: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in bounds.items() if finite_points([(value, value)])[0]}
 
 
 def line_summary(block: LineChart) -> str:
@@ -120,11 +125,12 @@ def bar_chart(block: BarChart, limit: int) -> str:
     values = [v for _, group in items for v in group.values() if v is not None]
     if not finite_points((v, v) for v in values)[0]:
         return ""
-    x = axis_over([*values, *block.bounds.values()], 200, WIDTH - 84, include=0.0)
+    bounds = _finite(block.bounds)
+    x = axis_over([*values, *bounds.values()], 200, WIDTH - 84, include=0.0)
     thickness = 18 if len(names) == 1 else 12
     row = thickness * len(names) + 10
-    height = row * len(items) + _BOTTOM + (14 if block.bounds else 0)
-    top = 14 if block.bounds else 2
+    height = row * len(items) + _BOTTOM + (14 if bounds else 0)
+    top = 14 if bounds else 2
     floor = height - _BOTTOM
     ticks = x.ticks(5)
     parts = [f'<path class="grid" d="M{x.place(t):.1f} {top}V{floor:g}"/>' for t in ticks]
@@ -139,7 +145,7 @@ def bar_chart(block: BarChart, limit: int) -> str:
         )
         for number, name in enumerate(names):
             parts.append(_bar(x, y + number * thickness, thickness - 2, number, group.get(name)))
-    for name, value in block.bounds.items():
+    for name, value in bounds.items():
         at = x.place(value)
         parts.append(f'<path class="bound" d="M{at:.1f} {top}V{floor:g}"/>')
         parts.append(f'<text class="tick mid boundtext" x="{at:.1f}" y="10">{escape(name, 40)}</text>')
@@ -170,6 +176,8 @@ def histogram(block: Histogram) -> str:
     """Counts; shares when there are several series; densities when the bins are not equally wide."""
     heights, y_label = histogram_heights(block)
     edges = [float(edge) for edge in block.edges]
+    if edges != sorted(edges) or len(finite_points((e, e) for e in edges)[0]) < len(edges):
+        return ""
     if not heights or len(edges) < 2 or not any(any(h) for h in heights.values()):
         return ""
     x = axis_over(edges, _LEFT, WIDTH - _RIGHT)
@@ -198,7 +206,8 @@ def histogram_heights(block: Histogram) -> tuple[dict[str, list[float]], str]:
     uneven = bool(widths) and min(widths) > 0 and max(widths) > 1.5 * min(widths)
     shares = len(block.counts) > 1 or uneven
     result = {}
-    for name, counts in block.counts.items():
+    for name, given in block.counts.items():
+        counts = [count if 0 <= count < 1e300 else 0.0 for count in given]  # NaN fails both comparisons
         total = sum(counts) if shares else 1
         heights = [count / total if total else 0.0 for count in counts]
         if uneven:
@@ -216,12 +225,12 @@ def interval_axis(rows: Sequence[IntervalRow], width: float) -> Axis:
 def interval_row(row: IntervalRow, axis: Axis, width: float, kind: str) -> str:
     """A small picture for a cell of a table; the numbers stand beside it, so it is hidden from screen readers."""
     parts = [f'<path class="grid" d="M{axis.start:g} 13H{axis.end:g}"/>']
-    if row.bound is not None:
+    if row.bound is not None and row.bound == row.bound:
         at = axis.place(row.bound)
         parts.append(f'<path class="bound" d="M{at:.1f} 1V25"/>')
     if row.low is not None or row.high is not None:
-        low = axis.start if row.low is None else axis.place(row.low)
-        high = axis.end if row.high is None else axis.place(row.high)
+        low = axis.start if row.low is None or row.low != row.low else axis.place(row.low)
+        high = axis.end if row.high is None or row.high != row.high else axis.place(row.high)
         parts.append(f'<path class="whisker k-{kind}" d="M{low:.1f} 8V18M{low:.1f} 13H{high:.1f}M{high:.1f} 8V18"/>')
     if row.point is not None and finite_points([(row.point, row.point)])[0]:
         parts.append(f'<circle class="point k-{kind}" cx="{axis.place(row.point):.1f}" cy="13" r="4.5"/>')

@@ -153,7 +153,7 @@ def sparkline(values: Sequence[float], width: int = 40, low: float | None = None
     span = top - bottom
     if span <= 0:
         return _LEVELS[3] * size
-    return "".join(_LEVELS[min(int((value - bottom) / span * 8), 7)] for value in means)
+    return "".join(_LEVELS[min(max(int((value - bottom) / span * 8), 0), 7)] for value in means)
 
 
 def _print_lines(block: LineChart, console: Console) -> None:
