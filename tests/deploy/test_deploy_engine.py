@@ -293,7 +293,7 @@ def test_a_failure_in_shadow_waits_a_moment_for_its_cause_and_is_not_forgotten()
     assert named.phase is Phase.ABORTING
     assert "scheduled_at" in named.decisions[-1].sentence
     assert "mean score difference 0.0700" in named.decisions[-1].sentence
-    unnamed, _ = step(record, replace(bad, pairs=pairs(3100, difference=0.03)), later(60))
+    unnamed, _ = step(record, replace(bad, pairs=pairs(3100, difference=0.03)), later(90))
     assert unnamed.phase is Phase.ABORTING, "a FAIL stays one"
 
 

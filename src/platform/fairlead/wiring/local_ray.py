@@ -4,7 +4,8 @@ One Ray per project folder. It lives in a session of its own below a supervisor 
 ``.fairlead/ray/local.json``; it ends when that file goes, so a deleted project leaves nothing behind. Other Rays of the
 machine are never touched.
 
-Ray reads its environment when it is imported: `ensure_local_ray` and `connect` must come before the first ``import ray``.
+Ray reads its environment when it is imported: `ensure_local_ray` or `connect` must come before the first
+``import ray`` of a process.
 """
 
 import contextlib
@@ -158,14 +159,15 @@ def stop_local_ray(base: Path) -> bool:
         return False
     was_running = _end_session(base, ray)
     (ray_folder(base) / "local.json").unlink(missing_ok=True)
-    _remove_temp_dir(Path(ray.temp_dir))
+    _remove_temp_dir(temp_dir_of(base))
     return was_running
 
 
 def connect(base: Path, namespace: str | None = None, *, start: bool = True) -> Any:
     """Connect this process to the project's Ray, quietly, and give the ray module.
 
-    `start`: start it when there is none. A connection to it that this process has already is used. Raises RayUnavailable.
+    `start`: start it when there is none. A connection to it that this process has already is used. Raises
+    RayUnavailable.
     """
     if start:
         address = ensure_local_ray(base)
@@ -180,19 +182,24 @@ def connect(base: Path, namespace: str | None = None, *, start: bool = True) -> 
     if ray.is_initialized():
         connected = ray.get_runtime_context().gcs_address
         if connected != address:
-            raise RayUnavailable("this process is connected to another Ray", where=connected, fix="ray.shutdown() first")
+            raise RayUnavailable(
+                "this process is connected to another Ray", where=connected, fix="ray.shutdown() first"
+            )
         return ray
     try:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise RayUnavailable(
-            "the local Ray does not let this process in", where=address, why=str(error)[:500], fix="fairlead down, then up"
+            "the local Ray does not let this process in",
+            where=address,
+            why=str(error)[:500],
+            fix="fairlead down, then up",
         ) from error
     return ray
 
 
 def temp_dir_of(base: Path) -> Path:
-    """Ray's own folder: short, because sockets in it may have 107 characters at most."""
+    """A folder for Ray's own: short, because the path of a socket in it may have 107 characters at most."""
     digest = hashlib.sha256(f"{os.getuid()}:{base.resolve()}".encode()).hexdigest()[:10]
     return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) < 20 else "/tmp") / f"fl-{digest}"
 
@@ -202,8 +209,8 @@ def session_of(base: Path, ray: LocalRay) -> list[int]:
     members = processes.session_members(ray.pid)
     if processes.is_running(ray.pid, ray.process_start):
         return members
-    # Without the supervisor the session's id alone proves nothing: it may be another session by now. The token's path in
-    # their environment says that they are this project's.
+    # Without the supervisor the session's id alone proves nothing: it may be another session by now. The token's path
+    # in their environment says that they are this project's.
     mine = str(token_file(base))
     return [pid for pid in members if processes.environment_of(pid).get("RAY_AUTH_TOKEN_PATH") == mine]
 
@@ -216,7 +223,7 @@ def _start(base: Path, size: RaySize, lock: int, deadline: float) -> str:
         raise NotEnoughDisk(f"Ray needs 1 GiB, {free // _MIB} MiB are free", where=str(temp_dir), fix="free some space")
     settings = {
         "folder": str(ray_folder(base)),
-        "temp_dir": str(temp_dir),
+        "temp_dir": str(temp_dir / "r"),
         "num_cpus": size.num_cpus,
         "object_store_bytes": size.object_store_bytes,
     }

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from fairlead.atomic import write_atomic
 from fairlead.clock import Clock, SystemClock
-from fairlead.errors import ExtraMissing, KeyMissing, ServerUnreachable, ServeError
+from fairlead.errors import ExtraMissing, KeyMissing, PortInUse, ServerUnreachable, ServeError
 from fairlead.records.codec import from_json, to_json
 from fairlead.records.release import Arm, Release
-from fairlead.serve.client import ServingClient
+from fairlead.serve.client import RequestRefused, ServingClient
 from fairlead.serve.token import ensure_token, read_token
 from fairlead.wiring.context import Context
 
@@ -52,12 +52,27 @@ def read_state(context: Context) -> ServingState | None:
 
 
 def is_up(context: Context) -> bool:
-    """Whether the servers answer on the control route, with our token."""
+    """Whether the servers answer on the control route, with our token. Raises PortInUse when they are not ours."""
     try:
-        client(context).release()
+        view = client(context).release()
     except ServerUnreachable:
         return False
+    except RequestRefused as error:
+        raise _taken(context, f"it answered {error.status} to this project's token") from error
+    served = view["wanted"].model
+    if served != context.project.project:
+        raise _taken(context, f"it serves {served}")
     return True
+
+
+def _taken(context: Context, why: str) -> PortInUse:
+    serve = context.project.serve
+    return PortInUse(
+        f"another server listens on port {serve.port}",
+        where=f"{serve.host}:{serve.port}",
+        why=why,
+        fix="stop it (fairlead down in its project), or choose another port: --set serve.port=8001",
+    )
 
 
 def wanted_release(context: Context) -> Release | None:

@@ -32,9 +32,9 @@ from fairlead.records.rollout import TERMINAL, Decision, Observation, Phase, Rol
 ENGINE = "engine"
 FRESH_SECONDS = 60.0
 """Age of the newest request up to which evidence may advance a rollout."""
-EXPLAIN_SECONDS = 30.0
-"""Age of the shadow up to which a FAIL waits for the comparison of live features."""
-EXPLAINED_BY_FEATURES = frozenset({"shadow_flips", "shadow_score_difference", "loss"})
+COMPLETE_SECONDS = 60.0
+"""Age of the shadow up to which a FAIL of a comparison waits for the other comparisons."""
+COMPARISONS = frozenset({"shadow_flips", "shadow_score_difference", "loss", "skew"})
 
 _MEASURING = frozenset({Phase.SHADOW, Phase.CANARY, Phase.WATCHING})
 
@@ -193,8 +193,9 @@ def _decide_measuring(record: RolloutRecord, observation: Observation, now: date
     metrics = judge(record, observation)
     record = replace(record, last_metrics=metrics)
     failed = _with_earlier(record.failed, [m for m in metrics if m.verdict is Verdict.FAIL])
-    if failed and _worth_explaining(record, observation, failed, now):
-        status = f"{say.stage(record)}: failed, waiting for the comparison of live features to name a cause"
+    if failed and _worth_completing(record, observation, failed, now):
+        named = ", ".join(metric.metric for metric in failed)
+        status = f"{say.stage(record)}: {named} failed; the other comparisons are completed, nobody is answered by it"
         return replace(record, failed=tuple(failed), status=status)
     if failed:
         sentence = f"{say.stage(record)}: {'; '.join(m.why for m in failed)}"
@@ -221,17 +222,19 @@ def _with_earlier(earlier: tuple[MetricVerdict, ...], failed: list[MetricVerdict
     return [*failed, *[metric for metric in earlier if metric.metric not in named]]
 
 
-def _worth_explaining(
+def _worth_completing(
     record: RolloutRecord, observation: Observation, failed: list[MetricVerdict], now: datetime
 ) -> bool:
-    """True while a FAIL in shadow, which hurts nobody, can still get a cause: live features are being compared, and
-    have not been yet. Hard failures explain themselves."""
+    """True while a FAIL of a comparison in shadow, which hurts nobody, waits for the rest of the declared pairs and for
+    the comparison of live features, so that the decision is stored with a cause. Hard failures wait for nothing."""
+    complete = record.last_requests >= record.plan.shadow_min_requests and (
+        bool(record.skew) or not observation.skew_expected
+    )
     return (
         record.phase is Phase.SHADOW
-        and observation.skew_expected
-        and not record.skew
-        and all(metric.metric in EXPLAINED_BY_FEATURES for metric in failed)
-        and _age(record.phase_since, now) < EXPLAIN_SECONDS
+        and not complete
+        and all(metric.metric in COMPARISONS for metric in failed)
+        and _age(record.phase_since, now) < COMPLETE_SECONDS
     )
 
 
