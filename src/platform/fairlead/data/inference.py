@@ -66,6 +66,9 @@ def infer_schema(source: Source, never_bounded: Iterable[str] = (), instants: It
         raise EmptyData(
             "the source has no rows", where=", ".join(file.uri for file in source.files[:5]), fix="check data.source"
         )
+    if not seen:
+        why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise SchemaMismatch("no column of the source can be used", where=source.files[0].uri, why=why or "no columns")
     free = set(never_bounded)
     columns, notes = {}, {}
     for name, column in seen.items():

@@ -4,6 +4,7 @@ Parquet keeps its types. CSV and JSON Lines are text: CSV columns stay strings a
 until the schema says what they are (see `checks`); one odd value then costs its row, not the file.
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -237,7 +238,7 @@ def csv_tasks(location: Location, number: int, columns: Sequence[str] | None) ->
     try:
         with location.filesystem.open_input_stream(location.path) as stream:
             reader = pa_csv.open_csv(
-                stream,
+                pa.PythonFile(_CheckedText(stream), mode="r"),
                 # One thread: only then the reader knows the numbers of broken rows.
                 read_options=pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
                 parse_options=pa_csv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
@@ -253,9 +254,9 @@ def csv_tasks(location: Location, number: int, columns: Sequence[str] | None) ->
                 raw = RawBatch(number, start, batch, new, tuple(row.row for row in broken))
                 start += batch.num_rows
                 yield lambda raw=raw: [raw]  # type: ignore[misc]
+    except UnicodeDecodeError as error:
+        raise _not_utf8(location, start) from error
     except (OSError, pa.ArrowException) as error:
-        if "UTF8" in str(error) or "UTF-8" in str(error):
-            raise _not_utf8(location, start) from error
         raise SourceUnreadable(
             f"{location.uri} cannot be read as CSV",
             where=f"{location.uri}, after row {start}",
@@ -264,6 +265,27 @@ def csv_tasks(location: Location, number: int, columns: Sequence[str] | None) ->
         ) from error
     if len(broken) > told:
         yield lambda: [RawBatch(number, start, _no_rows(wanted), tuple(broken[told:]))]
+
+
+class _CheckedText:
+    """A stream that refuses bytes which are no UTF-8 before the parser sees them: it cannot hand broken rows of other
+    encodings to the handler, and would only print what went wrong."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._stream.closed)
+
+    def close(self) -> None:
+        """The stream belongs to whoever opened it."""
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._stream.read(None if size < 0 else size)
+        self._decoder.decode(data, final=not data)
+        return data
 
 
 def _no_rows(names: Sequence[str]) -> pa.RecordBatch:
