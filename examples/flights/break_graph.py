@@ -1,7 +1,7 @@
 """Re-export a version with a real fault: its graph reads beyond the end of a table for some carriers.
 
-The result is a whole, correctly signed bundle: every digest fits, it loads, and it answers most requests. Only some inputs
-make the runtime fail, as a vocabulary that has grown after the export does.
+The result is a whole, correctly signed bundle: every digest fits, it loads, and it answers most requests. Only some
+inputs make the runtime fail, as a vocabulary that has grown after the export does.
 
     python break_graph.py BUNDLE_FOLDER OUTPUT_FOLDER --carriers UA,B6
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 OUT_OF_RANGE = 1_000_000
 

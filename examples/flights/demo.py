@@ -1,7 +1,7 @@
 """The whole story on real data, told by the ordinary commands: four versions of one model meet live traffic.
 
-Everything happens in a folder of its own (`demo/` at the repository's root unless named), through the `fairlead` command
-line, as a person would do it. Each chapter checks that the story came true; the exit code is 0 only then.
+Everything happens in a folder of its own (`demo/` at the repository's root unless named), through the `fairlead`
+command line, as a person would do it. Each chapter checks that the story came true; the exit code is 0 only then.
 """
 
 import argparse

@@ -16,7 +16,7 @@ def _profile(args: argparse.Namespace) -> int:
     from fairlead.reports.html import render_html
 
     context = new_context(args, manual_run_id())
-    result = validate_data(context.project, context.base, context.run_folder / "validate", lambda message, share=None: None)
+    result = validate_data(context.project, context.base, context.run_folder / "validate")
     report = validation_report(context.project, result)
     path = context.run_folder / "reports" / "profile.html"
     write_atomic(path, render_html(report).encode())

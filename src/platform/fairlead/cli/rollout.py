@@ -1,11 +1,14 @@
 """`fairlead rollout ...`: a candidate meets live traffic."""
 
 import argparse
+import time
 from typing import Any
 
 from fairlead.cli.output import emit, say
 from fairlead.cli.stages import manual_run_id, new_context
 from fairlead.cli.verbs import SubVerb
+
+_SAY_SECONDS = 3.0
 
 HELP = "bring a candidate to live traffic on evidence"
 
@@ -36,13 +39,16 @@ def _start(args: argparse.Namespace) -> int:
     ensure_serving(context, arm_of(current))
     record = begin_rollout(context, current, candidate, actor())
     say(f"rollout {record.id}: version {candidate.number} against champion {current.number}")
-    told = ""
+    told, said_at = len(record.decisions), 0.0
 
     def tell(record: Any) -> None:
-        nonlocal told
-        if record.status != told:
-            told = record.status
+        nonlocal told, said_at
+        for decision in record.decisions[told:]:
+            say(f"  {decision.phase_after.value:<9} {decision.sentence}")
+        if len(record.decisions) == told and time.monotonic() - said_at > _SAY_SECONDS:
             say(f"  {record.phase.value:<9} {record.status}")
+            said_at = time.monotonic()
+        told = len(record.decisions)
 
     ended = host_rollout(context, record, tell)
     report = finish_rollout(context, ended)

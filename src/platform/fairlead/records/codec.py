@@ -1,4 +1,4 @@
-"""Records to JSON values and back: dataclasses, enums, tuples, dicts, datetimes. Unknown keys are ignored on reading."""
+"""Records to JSON values and back: dataclasses, enums, tuples, dicts, datetimes. Reading ignores unknown keys."""
 
 import dataclasses
 import enum
@@ -36,7 +36,7 @@ def to_json(record: Any, *, indent: bool = True) -> bytes:
 
 
 def from_json(cls: type[T], data: bytes | str) -> T:
-    """Read what `to_json` wrote. Raises ValueError when the text is no JSON, KeyError when a needed field is missing."""
+    """Read what `to_json` wrote. Raises ValueError for what is no JSON, KeyError when a field is missing."""
     return typing.cast(T, from_value(cls, orjson.loads(data)))
 
 

@@ -32,8 +32,8 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All of it. `baselines` maps a name (random, majority, one_rule, gradient_boosting, champion) to its metrics on the
-    same rows. `curves` holds plottable series by name (roc, precision_recall, reliability): lists of (x, y).
+    """All of it. `baselines` maps a name (random, majority, one_rule, gradient_boosting, champion) to its metrics on
+    the same rows. `curves` holds plottable series by name (roc, precision_recall, reliability): lists of (x, y).
     `differences` maps a name to this model's metrics minus that one's, with paired intervals."""
 
     task: str

@@ -28,8 +28,8 @@ def send_traffic(
     seed: int,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Replay rows and return what the clients saw. With `while_rollout`, wait until a rollout measures, and stop when it
-    has ended."""
+    """Replay rows and return what the clients saw. With `while_rollout`, wait until a rollout measures, and stop when
+    it has ended."""
     if while_rollout:
         say("waiting for a rollout")
         _wait_for_rollout(context)

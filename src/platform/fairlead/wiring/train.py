@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fairlead.atomic import write_atomic
@@ -102,7 +103,9 @@ def write_draft(context: Context, data: PreparedData, result: FitResult, folder:
     write_atomic(staging / "transform.json", transform_json)
     signature = signature_for(transform.fields, manifest.task, manifest.label_classes)
     write_atomic(staging / "signature.json", to_json(signature))
-    write_atomic(staging / "statistics.json", to_json(data.statistics()))
+    known = data.statistics()
+    columns = {field.name: known.columns[field.name] for field in transform.fields if field.name in known.columns}
+    write_atomic(staging / "statistics.json", to_json(replace(known, columns=columns)))
     if result.twin_onnx is not None:
         twin = folder.with_name(folder.name + ".twin.onnx")
         shutil.copyfile(result.twin_onnx, twin)

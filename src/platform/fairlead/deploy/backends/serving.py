@@ -112,7 +112,7 @@ class ServingEffects:
 
     def notify(self, record: RolloutRecord, decision: Decision) -> None:
         """One line per decision."""
-        logger.info("rollout %s: %s", record.id, decision.sentence)
+        logger.debug("rollout %s: %s", record.id, decision.sentence)
         if self._tell is not None:
             self._tell(record, decision)
 
