@@ -153,7 +153,8 @@ def _transform(result: PrepareResult) -> Table:
         rows.append((number.name, "number", f"missing -> {number.impute:.4g}{mark}{clip}; {scale}"))
     for category in transform.categorical:
         how = f"{len(category.values):,} values and " if category.values else ""
-        rows.append((category.name, "category", f"{how}{category.buckets} bucket{'s' if category.buckets > 1 else ''} by hash"))
+        buckets = "1 bucket" if category.buckets == 1 else f"{category.buckets:,} buckets"
+        rows.append((category.name, "category", f"{how}{buckets} by hash"))
     rows += [(moment.name, "point in time", ", ".join(moment.parts)) for moment in transform.datetime]
     if transform.image is not None:
         rows.append((transform.image.name, "image", f"{list(transform.image.shape)} / {transform.image.scale:g}"))
