@@ -49,9 +49,7 @@ def train_and_release(context: str, source: str = "", code: str = "", config: st
     validated = validate(context=context, source=source, **version_of)
     validated.set_display_name(TITLES["validate"])
 
-    prepared = prepare(
-        context=context, source_fingerprint=validated.outputs["source_fingerprint"], **version_of
-    )
+    prepared = prepare(context=context, source_fingerprint=validated.outputs["source_fingerprint"], **version_of)
     prepared.set_display_name(TITLES["prepare"])
 
     trained = train(context=context, fingerprint=prepared.outputs["fingerprint"], **version_of)

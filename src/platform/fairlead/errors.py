@@ -391,6 +391,13 @@ class ExtraMissing(EnvironmentProblem):
     code = "FL-803"
 
 
+class StepDied(EnvironmentProblem):
+    """A step of the pipeline ended without saying why: it was killed, ran out of memory, or its Python could not start.
+    The full log has what it printed. The same command again takes up what was finished."""
+
+    code = "FL-804"
+
+
 def all_errors() -> list[type[FairleadError]]:
     """Every error class, by code."""
     found: list[type[FairleadError]] = []

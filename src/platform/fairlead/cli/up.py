@@ -14,7 +14,11 @@ fairlead up --cpus 16
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `fairlead up`."""
     parser.add_argument(
-        "--cpus", type=int, default=None, metavar="N", help="logical CPUs that Ray counts with (default: 8, or the cores)"
+        "--cpus",
+        type=int,
+        default=None,
+        metavar="N",
+        help="logical CPUs that Ray counts with (default: 8, or the cores)",
     )
 
 

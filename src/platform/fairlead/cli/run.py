@@ -1,0 +1,112 @@
+"""`fairlead run`: the pipeline, on this machine."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from fairlead.cli.output import emit, progress_console
+
+if TYPE_CHECKING:
+    from fairlead.cli.local_pipeline import LocalPipeline, Request
+    from fairlead.errors import FairleadError
+    from fairlead.wiring.context import Context
+
+HELP = "run the pipeline: validate, prepare, train, evaluate, register, deploy"
+EXAMPLES = """
+fairlead run
+fairlead run --set train.epochs=3
+fairlead run --to evaluate
+fairlead run --from evaluate
+fairlead run --from evaluate --run 20260102-030405-ab12
+"""
+_POLL_SECONDS = 0.1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `fairlead run`."""
+    from fairlead.cli.local_pipeline import STEPS
+
+    parser.add_argument(
+        "--from", dest="first", choices=STEPS, default=STEPS[0], metavar="STEP", help="start with this step"
+    )
+    parser.add_argument(
+        "--to", dest="last", choices=STEPS, default=STEPS[-1], metavar="STEP", help="end with this step"
+    )
+    parser.add_argument("--run", dest="earlier", metavar="ID", help="with --from: the run whose results are taken up")
+    parser.add_argument("--on", choices=("local", "cluster"), default="local", help="where it runs (default: local)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything that can be checked, run, and show the cause of a failure first."""
+    from fairlead.cli.local_pipeline import LocalPipeline
+    from fairlead.cli.run_display import display_for
+    from fairlead.cli.run_request import prepare_request, warn_of_changes
+
+    context, request, earlier = prepare_request(args)
+    warn_of_changes(context, earlier)
+    results: dict[str, dict[str, Any]] = {}
+    with LocalPipeline(request, context.base) as pipeline, display_for(progress_console()) as display:
+        for step in earlier.steps if earlier else ():
+            display.taken(step, earlier.run if earlier else "")
+        ok = _follow(context, request, pipeline, display, results)
+    if not ok:
+        raise _failure(pipeline)
+    _show(args, context, request, results)
+    return _exit_code(results)
+
+
+def _follow(
+    context: "Context", request: "Request", pipeline: "LocalPipeline", display: Any, results: dict[str, dict[str, Any]]
+) -> bool:
+    import time
+
+    from fairlead.cli.run_request import start_ray_meanwhile
+
+    while True:
+        code = pipeline.poll()  # before the events: what the last step left is read after its end
+        for event in pipeline.events():
+            display.show(event)
+            if event.kind == "finished" and event.result is not None:
+                results[event.step] = event.result
+            if event.kind == "started" and event.step == "prepare":
+                start_ray_meanwhile(context, request)
+        if code is not None:
+            if code == 0 and len(results) == len(request.steps):
+                return True
+            display.failed(pipeline.failed_step())
+            return False
+        time.sleep(_POLL_SECONDS)
+
+
+def _failure(pipeline: "LocalPipeline") -> "FairleadError":
+    from fairlead.errors import FairleadError, StepDied, all_errors
+
+    log = f"the full log: {pipeline.log}"
+    said = pipeline.error()
+    if said is None:
+        return StepDied(
+            f"step {pipeline.failed_step()} ended without a result", why=pipeline.last_words() or None, fix=log
+        )
+    kinds = {kind.code: kind for kind in all_errors()}
+    kind = kinds.get(str(said.get("code")), FairleadError)
+    fix = "; ".join(text for text in (said.get("fix"), log) if text)
+    return kind(str(said["what"]), where=said.get("where"), why=said.get("why"), fix=fix)
+
+
+def _show(args: argparse.Namespace, context: "Context", request: "Request", results: dict[str, dict[str, Any]]) -> None:
+    folder = context.run_folder
+    value = {"run": context.run, "folder": str(folder), "exit_code": _exit_code(results), "steps": results}
+    last = results[request.last]
+    lines = [f"run {context.run}: {last.get('summary', '')}"]
+    if any(result.get("report_html") for result in results.values()):
+        lines.append(f"reports: {folder / 'reports'}")
+    emit(args, value, "\n".join(lines))
+
+
+def _exit_code(results: dict[str, dict[str, Any]]) -> int:
+    from fairlead.errors import EXIT_NOT_ENOUGH_EVIDENCE, EXIT_OK, EXIT_VERDICT_FAIL
+
+    if results.get("evaluate", {}).get("passed") is False:
+        return EXIT_VERDICT_FAIL
+    outcome = str(results.get("deploy", {}).get("outcome", ""))
+    codes = {"aborted": EXIT_VERDICT_FAIL, "paused": EXIT_NOT_ENOUGH_EVIDENCE, "waiting": EXIT_NOT_ENOUGH_EVIDENCE}
+    return codes.get(outcome, EXIT_OK)
