@@ -322,6 +322,8 @@ def _leave_out_leaks(
     allowed: dict[str, float] = {}
     # Again after each removal: a pair of features is only looked at when neither of them is suspicious by itself.
     for _ in range(4):
+        if not roles.names():
+            break
         near, above = (_scan(roles, sample, labels, labelled, bound, list(allowed)) for bound in _BOUNDS)
         if not near and not above:
             break
@@ -336,8 +338,6 @@ def _leave_out_leaks(
                 f"may only be known afterwards: {finding.why}{related}; if it is known in time, add it to features and "
                 "to data.leaks.allow",
             )
-        if not roles.names():
-            break
     return {name: score for name, score in allowed.items() if name in roles.names()}
 
 
@@ -393,7 +393,12 @@ def _split(
         return None, _plain_split(labels), f"not by time ({times[0]}), because {problem}"
     for name in roles.entities:
         column = sample.columns[name]
-        if not column.missing and column.distinct >= _MIN_GROUPS and column.present >= 2 * column.distinct:
+        if (
+            _is_id(name)
+            and not column.missing
+            and column.distinct >= _MIN_GROUPS
+            and column.present >= 2 * column.distinct
+        ):
             return name, "group", f"rows of one {name} stay on one side, so that the test has new ones"
     if labels.task == "regression":
         return None, "random", "no column says when a row was known"

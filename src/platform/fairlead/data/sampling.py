@@ -130,7 +130,8 @@ def _column(name: str, parts: list[pa.RecordBatch], rows: int, untyped: bool) ->
     if kind == "float":
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(values).fill_null(True), None, values)
-    distinct = pc.count_distinct(values).as_py() if kind not in (None, "tensor") else 0
+    countable = kind not in (None, "tensor") and not pa.types.is_null(values.type)
+    distinct = pc.count_distinct(values).as_py() if countable else 0
     return Column(name, kind, values, as_text, values.null_count, distinct, unreadable)
 
 
