@@ -91,8 +91,8 @@ class Proposal:
 
     @property
     def epochs(self) -> int:
-        """Enough passes for some 800 steps, within 4 and 40."""
-        return min(max(round(800 * self.batch / self.train_rows), 4), 40)
+        """Enough passes for some 500 steps, within 4 and 40."""
+        return min(max(round(500 * self.batch / self.train_rows), 4), 40)
 
 
 @dataclass
@@ -393,12 +393,9 @@ def _split(
         return None, _plain_split(labels), f"not by time ({times[0]}), because {problem}"
     for name in roles.entities:
         column = sample.columns[name]
-        if (
-            _is_id(name)
-            and not column.missing
-            and column.distinct >= _MIN_GROUPS
-            and column.present >= 2 * column.distinct
-        ):
+        if not _is_id(name) or column.missing or roles.names() == [name]:
+            continue
+        if column.distinct >= _MIN_GROUPS and column.present >= 2 * column.distinct:
             return name, "group", f"rows of one {name} stay on one side, so that the test has new ones"
     if labels.task == "regression":
         return None, "random", "no column says when a row was known"
