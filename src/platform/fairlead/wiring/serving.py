@@ -127,6 +127,9 @@ def stop_serving(context: Context) -> bool:
 
 
 def _start_on_ray(context: Context, release: Release) -> str:
+    from fairlead.wiring.local_ray import ensure_local_ray
+
+    address = ensure_local_ray(context.base)  # before the first import of ray, which reads address and token
     try:
         from fairlead.serve.ray_app import start_ray_serving
     except ModuleNotFoundError as error:
@@ -134,9 +137,6 @@ def _start_on_ray(context: Context, release: Release) -> str:
             f"serving on Ray needs {error.name}, which is not installed",
             fix="pip install 'fairlead[serve]', or set serve.backend: process",
         ) from error
-    from fairlead.wiring.local_ray import ensure_local_ray
-
-    address = ensure_local_ray(context.base)
     return start_ray_serving(context.project.serve, release, context.project.store, context.base, address)
 
 
