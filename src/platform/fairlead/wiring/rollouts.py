@@ -17,7 +17,7 @@ from fairlead.features.statistics import StatisticsBuilder
 from fairlead.records.codec import to_value
 from fairlead.records.data import SkewFinding, Statistics
 from fairlead.records.registry import Version
-from fairlead.records.rollout import Observation, Phase, RolloutRecord
+from fairlead.records.rollout import Decision, Observation, Phase, RolloutRecord
 from fairlead.reports.model import Report
 from fairlead.watch.skew import attribute
 from fairlead.wiring.context import Context
@@ -142,19 +142,29 @@ def summarize(record: RolloutRecord) -> dict[str, Any]:
         "candidate": record.candidate.version,
         "weight": record.weight,
         "max_weight": max(weights, default=0.0),
+        "candidate_requests_at_decision": _requests_at_decision(record),
         "decisions": [to_value(decision) for decision in record.decisions],
         "last_metrics": [to_value(metric) for metric in record.last_metrics],
         "record": to_value(record),
     }
 
 
-def deciding_sentence(record: RolloutRecord) -> str:
-    """The sentence of the decision that settled (or paused) the rollout, not what was confirmed after it."""
+def deciding(record: RolloutRecord) -> Decision | None:
+    """The decision that settled (or paused) the rollout, not what was confirmed after it; None before."""
     decisive = {Phase.ABORTING, Phase.PROMOTING, Phase.PAUSED}
-    for decision in reversed(record.decisions):
-        if decision.phase_after in decisive:
-            return decision.sentence
-    return record.status
+    return next((decision for decision in reversed(record.decisions) if decision.phase_after in decisive), None)
+
+
+def deciding_sentence(record: RolloutRecord) -> str:
+    """What `deciding` says; before it, the record's status."""
+    decision = deciding(record)
+    return decision.sentence if decision is not None else record.status
+
+
+def _requests_at_decision(record: RolloutRecord) -> int | None:
+    decision = deciding(record)
+    counted = [m.n for m in decision.metrics if m.metric == "failures"] if decision is not None else []
+    return counted[0] if counted else None
 
 
 def rollout_text(record: RolloutRecord) -> str:
