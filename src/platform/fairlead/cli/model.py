@@ -106,10 +106,19 @@ def _history(args: argparse.Namespace) -> int:
     entries = registry.history()
     table = Table("#", "at", "who", "what", "why", box=None, pad_edge=False)
     for entry in entries:
-        table.add_row(str(entry.sequence), entry.at[:19], entry.actor, entry.action, entry.why)
+        table.add_row(str(entry.sequence), entry.at[:19], entry.actor, _what(entry), entry.why)
     emit(args, entries, table)
     say(f"{len(entries)} entries; the chain of hashes is whole")
     return 0
+
+
+def _what(entry: Any) -> str:
+    change = entry.change
+    if entry.action == "alias":
+        return f"{change['alias']}: {change['before'] or 'none'} -> {change['after'] or 'none'}"
+    if entry.action == "register":
+        return f"register version {change['version']['number']}"
+    return str(entry.action)
 
 
 def _register(args: argparse.Namespace) -> int:
@@ -153,7 +162,11 @@ def _lineage(args: argparse.Namespace) -> int:
 
     context = new_context(args)
     found = forward(context.store, args.source)
-    text = "\n".join(f"{v.model} version {v.number}, {v.digest}, run {v.run}" for v in found) if found else f"no version was made from {args.source}"
+    text = (
+        "\n".join(f"{v.model} version {v.number}, {v.digest}, run {v.run}" for v in found)
+        if found
+        else f"no version was made from {args.source}"
+    )
     emit(args, found, text)
     return 0
 
