@@ -41,6 +41,7 @@ from fairlead.train.workers import Workers
 WEIGHTS, TRAINED, FAILURE, PROGRESS = "weights.safetensors", "trained.json", "failure.json", "progress.jsonl"
 CHECKPOINTS = "checkpoints"
 _LOCK_SECONDS = 120.0
+_ROWS_PER_THREAD = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def work(job: Job, workers: Workers) -> None:
     A FairleadError is written to failure.json before it is raised: it would come again, so nobody retries it."""
     try:
         with _only_writer(job.run, workers):
-            _set_up_torch(workers)
+            _set_up_torch(workers, job.train)
             material = _Material(job, workers)
             for number, name in enumerate(job.networks()):
                 if read_trained(job.run / name) is None:
@@ -218,10 +219,13 @@ def _only_writer(run: Path, workers: Workers) -> Iterator[None]:
         yield
 
 
-def _set_up_torch(workers: Workers) -> None:
-    if workers.world > 1 and workers.device.type == "cpu":
+def _set_up_torch(workers: Workers, train: Train) -> None:
+    if workers.device.type == "cpu":
         # Workers on one machine share its cores; more threads than cores makes each step wait for the slowest.
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        share = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        # A few rows are not worth a second thread: on a busy machine each operation would wait for a core to be free.
+        rows = train.global_batch // (workers.world * train.accumulate)
+        torch.set_num_threads(max(1, min(share, rows // _ROWS_PER_THREAD)))
     if workers.device.type == "cpu":
         # Bit-equal resume is promised on CPUs. Filling fresh memory would only cost time.
         torch.use_deterministic_algorithms(True)
