@@ -274,6 +274,7 @@ def _histogram(block: Histogram) -> str:
 def _intervals(block: Intervals, limits: _Limits) -> str:
     shown = list(block.rows[: limits.rows])
     shared = svg.interval_axis(shown, _INTERVAL_WIDTH)
+    judged = any(row.bound is not None or row.verdict is not None for row in shown)
     body = []
     for row in shown:
         kind = "info" if row.verdict is None else KIND_OF_VERDICT[row.verdict]
@@ -284,10 +285,11 @@ def _intervals(block: Intervals, limits: _Limits) -> str:
         body.append(
             f"<tr><td>{escape(row.label, limits.cell)}</td><td>{picture}</td>"
             f'<td class="num">{escape(format_interval(row.low, row.point, row.high))}</td>'
-            f'<td class="num">{bound}</td><td>{verdict}</td></tr>'
+            + (f'<td class="num">{bound}</td><td>{verdict}</td></tr>' if judged else "</tr>")
         )
     caption = f"<caption>{escape(block.title, 200)}</caption>" if block.title else ""
-    head = "".join(f'<th scope="col">{escape(name, 80)}</th>' for name in ("", block.x_label, "observed", "bound", ""))
+    names = ("", block.x_label, "observed", *(("bound", "") if judged else ()))
+    head = "".join(f'<th scope="col">{escape(name, 80)}</th>' for name in names)
     table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return _scroll(table, block.title or "intervals") + _note(block.note, _more(len(block.rows), limits.rows, "rows"))
 
