@@ -39,7 +39,8 @@ GIVES: dict[str, tuple[str, ...]] = {
     "deploy": (),
 }
 _GRACE_SECONDS = 10.0
-_LOG_TAIL = 8
+_LOG_TAIL = 4
+_STEP_INDENT = "    "
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,16 @@ class LocalPipeline:
         return value if isinstance(value, dict) else None
 
     def last_words(self) -> str:
-        """The last lines of the log that say something."""
+        """The last lines that the failed step printed; what kfp has to say where it printed none."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        told = [line.strip() for line in lines if line.strip().strip("-") and "finished with status" not in line]
+        ends = [number for number, line in enumerate(lines) if "finished with status" in line and "FAILURE" in line]
+        if ends:
+            # kfp indents what a step prints, and then adds its own traceback, which says nothing about the cause.
+            printed = [
+                line for line in lines[: ends[0]] if line.startswith(_STEP_INDENT) and "[KFP Executor" not in line
+            ]
+            lines = printed or lines[: ends[0]]
+        told = [line.strip() for line in lines if line.strip() and line.strip().strip("-^~ ")]
         return "\n".join(told[-_LOG_TAIL:])
 
     def _starts(self) -> Iterator[Event]:

@@ -21,7 +21,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from typing import Any
 
 from fairlead.atomic import write_atomic
 from fairlead.errors import ExtraMissing, NotEnoughDisk, RayUnavailable
-from fairlead.serve.ray_settings import RAY_ENVIRONMENT, with_ray_environment
+from fairlead.serve.ray_settings import FIXED_PORTS, RAY_ENVIRONMENT
 from fairlead.wiring import processes
 
 _MIB = 2**20
@@ -39,6 +38,9 @@ _STOP_SECONDS = 5.0
 _MIN_DISK_BYTES = 1024 * _MIB
 _MIN_LOGICAL_CPUS = 8
 _LOG_LINES = 12
+# Below the ports that systems give to outgoing connections, above those that Ray gives to its workers.
+_FIRST_PORT = 20_000
+_PORTS = 5_000
 # What the project's own Ray must not inherit from a program that itself runs below some other Ray.
 _FOREIGN = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_JOB_CONFIG_JSON_ENV_VAR", "TMPDIR")
 
@@ -88,9 +90,9 @@ def log_file(base: Path) -> Path:
 
 
 def environment(base: Path) -> dict[str, str]:
-    """The variables that every process that starts or uses the project's Ray needs before it imports ray."""
-    chosen = {name: value for name, value in os.environ.items() if name in RAY_ENVIRONMENT}
-    return with_ray_environment(chosen) | {
+    """The variables that every process needs that uses the project's Ray, before it imports ray."""
+    serve = {name: os.environ.get(name, value) for name, value in RAY_ENVIRONMENT.items()}
+    return serve | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file(base)),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -100,6 +102,28 @@ def environment(base: Path) -> dict[str, str]:
         # Workers without a GPU of their own keep what they see of the machine, and Ray does not warn about it.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
+
+
+def head_environment(base: Path) -> dict[str, str]:
+    """The variables that Ray itself is started with; what somebody set on purpose wins.
+
+    Ray Serve's side ports and its HAProxy's files are the project's own: two Rays of one machine would take each
+    other's ports, two users each other's files, and HAProxy's admin socket would be where everybody can reach it.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    haproxy = temp_dir_of(base) / "haproxy"
+    own = {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+    }
+    port = _FIRST_PORT + int(_digest(base), 16) % _PORTS
+    for name in FIXED_PORTS:
+        port = next(p for p in range(port, _FIRST_PORT + 2 * _PORTS) if processes.port_is_free("", p))
+        own[name] = str(port)
+        port += 1
+    return own | inherited | environment(base)
 
 
 def use_environment(base: Path) -> None:
@@ -200,8 +224,11 @@ def connect(base: Path, namespace: str | None = None, *, start: bool = True) -> 
 
 def temp_dir_of(base: Path) -> Path:
     """A folder for Ray's own: short, because the path of a socket in it may have 107 characters at most."""
-    digest = hashlib.sha256(f"{os.getuid()}:{base.resolve()}".encode()).hexdigest()[:10]
-    return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) < 20 else "/tmp") / f"fl-{digest}"
+    return Path("/tmp") / f"fl-{_digest(base)}"
+
+
+def _digest(base: Path) -> str:
+    return hashlib.sha256(f"{os.getuid()}:{base.resolve()}".encode()).hexdigest()[:10]
 
 
 def session_of(base: Path, ray: LocalRay) -> list[int]:
@@ -227,13 +254,12 @@ def _start(base: Path, size: RaySize, lock: int, deadline: float) -> str:
         "num_cpus": size.num_cpus,
         "object_store_bytes": size.object_store_bytes,
     }
-    variables = {name: value for name, value in os.environ.items() if name not in _FOREIGN} | environment(base)
     reader, writer = os.pipe()
     try:
         with os.fdopen(os.open(log_file(base), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
             subprocess.run(
                 [sys.executable, "-m", "fairlead.wiring.local_ray_head", json.dumps(settings), str(writer), str(lock)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=base, env=variables,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=base, env=head_environment(base),
                 pass_fds=(writer, lock), check=False,
             )  # fmt: skip
         os.close(writer)
@@ -337,7 +363,7 @@ def _make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise RayUnavailable("Ray's folder belongs to somebody else", where=str(folder), fix="remove it, or set TMPDIR")
+        raise RayUnavailable("Ray's folder belongs to somebody else", where=str(folder), fix="remove it")
     folder.chmod(0o700)
 
 
