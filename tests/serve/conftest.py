@@ -12,7 +12,7 @@ from tiny_models import write_bundle
 
 from fairlead.records.release import Arm
 from fairlead.serve.batcher import THREAD_PREFIX
-from fairlead.serve.ray_settings import RAY_ENVIRONMENT
+from fairlead.serve.ray_settings import with_ray_environment
 from fairlead.store.opening import open_store
 from fairlead.store.protocol import Store
 
@@ -74,7 +74,7 @@ def local_ray() -> Iterator[str]:
     """A local Ray with the settings of serving."""
     import ray
 
-    os.environ.update(RAY_ENVIRONMENT)
+    os.environ.update(with_ray_environment(os.environ))
     context = ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False, namespace="fairlead")
     yield context.address_info["gcs_address"]
     ray.shutdown()

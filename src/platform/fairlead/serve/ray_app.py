@@ -5,6 +5,7 @@ configuration: a change of that replaces or reconfigures replicas, and takes the
 """
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def serving_models(ray_address: str | None = None) -> list[str]:
 def _connect(address: str | None) -> None:
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if ray.is_initialized():
         return
     try:
@@ -145,7 +147,7 @@ def _start_http(serve: Serve) -> None:
     if not ray_serve.status().proxies:
         bind(serve.host, serve.port).close()
     ray_serve.start(
-        http_options=HTTPOptions(host=serve.host, port=serve.port, location="HeadOnly"), logging_config=_QUIET
+        proxy_location="HeadOnly", http_options=HTTPOptions(host=serve.host, port=serve.port), logging_config=_QUIET
     )
 
 

@@ -4,6 +4,7 @@ Ray reads these in the raylet, the Serve controller, the proxies and the replica
 of ``ray start``: set in a driver alone they would do little.
 """
 
+import socket
 from collections.abc import Mapping
 
 RAY_ENVIRONMENT: dict[str, str] = {
@@ -18,6 +19,40 @@ RAY_ENVIRONMENT: dict[str, str] = {
 }
 
 
+FIXED_PORTS: dict[str, int] = {
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": 9500,
+}
+"""Ports that each Ray with Ray Serve takes beside the one of its HTTP front. The first two bind every interface."""
+
+
 def with_ray_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` plus the settings above; what is set there already wins."""
-    return {**RAY_ENVIRONMENT, **environment}
+    """`environment` plus the settings above; what is set there already wins.
+
+    Where one of the fixed ports is taken, another is chosen, so that two Rays can serve on one machine: without it the
+    second one's HAProxy would not start.
+    """
+    chosen = {**RAY_ENVIRONMENT, **environment}
+    for name, port in FIXED_PORTS.items():
+        if name not in chosen and not _is_free(port):
+            chosen[name] = str(_free_port())
+    return chosen
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port

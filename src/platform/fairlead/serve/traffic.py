@@ -37,8 +37,8 @@ class TrafficPlan:
 
     Ends after `seconds`, after `requests`, when told to stop, or, without any of these, with the rows; otherwise the
     rows are repeated. `label_delay`: seconds from an answer to its label (None: no labels). `sticky`: a column whose
-    value goes into the header `sticky_header`. `keep_answers`: the result has each answer as (time.monotonic() when it was
-    sent, when it came, key or request id, arm).
+    value goes into the header `sticky_header`. `keep_answers`: the result has each answer as (time.monotonic() when
+    it was sent, when it came, key or request id, arm).
     """
 
     url: str

@@ -1,0 +1,421 @@
+"""Requests per second and latency of both doors beside bare Starlette and Ray Serve, all with one tiny ONNX model.
+
+    python benchmarks/serve.py --rounds 5 --seconds 2
+
+Peers answer plain JSON rows with handwritten code that does the least: parse, standardise two numbers, look one
+category up, run the network, apply a sigmoid, respond. No validation, no queue, no deadline, no log, no routing.
+Fairlead does all of these, with its request log on. `starlette`: uvicorn, one process. `ray_default`: Ray Serve as it
+comes. `ray_tuned`: Ray Serve with Fairlead's own settings (`fairlead.serve.ray_settings`, access log off).
+
+All servers run at the same time; each round measures one after the other, closed loop, with 1 and 16 connections; a
+ratio is the median over rounds of the ratio within a round.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httptools
+import numpy as np
+import orjson
+import uvloop
+
+MODEL = "flights"
+ROW = {"distance": 812.0, "wind": 11.5, "carrier": "AA"}
+BODY = orjson.dumps({"instances": [ROW]})
+CONNECTIONS = (1, 16)
+RAY_CPUS = 2
+
+
+# --- the peers' handler -----------------------------------------------------------------------------------------------
+def make_handler(folder: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The least that answers the same rows with the same network."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    onnxruntime.disable_telemetry_events()
+    transform = json.loads((Path(folder) / "transform.json").read_text())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(Path(folder) / "model.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    numbers = [(c["name"], c["mean"], c["std"]) for c in transform["numeric"]]
+    missing = sum(c["indicator"] for c in transform["numeric"])
+    index = {value: i for i, value in enumerate(transform["categorical"][0]["values"], start=1)}
+
+    def handle(document: dict[str, Any]) -> dict[str, Any]:
+        rows = document["instances"]
+        numeric = np.array(
+            [[*((row[n] - mean) / std for n, mean, std in numbers), *[0.0] * missing] for row in rows], dtype=np.float32
+        )
+        categorical = np.array([[index.get(row["carrier"], 0)] for row in rows], dtype=np.int64)
+        (logits,) = session.run(None, {"numeric": numeric, "categorical": categorical})
+        scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+        return {"predictions": [{"score": score} for score in scores.tolist()]}
+
+    return handle
+
+
+def starlette_app(folder: str) -> Any:
+    """Bare Starlette."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    handle = make_handler(folder)
+
+    async def predict(request: Request) -> JSONResponse:
+        return JSONResponse(handle(await request.json()))
+
+    return Starlette(routes=[Route("/predict", predict, methods=["POST"])])
+
+
+def ray_peer(folder: str, *, quiet: bool) -> Any:
+    """Plain Ray Serve: one deployment, one replica."""
+    from ray import serve
+
+    class Peer:
+        def __init__(self, folder: str) -> None:
+            self._handle = make_handler(folder)
+
+        async def __call__(self, request: Any) -> dict[str, Any]:
+            return self._handle(await request.json())
+
+    options: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}, "max_ongoing_requests": 100}
+    if quiet:
+        options["logging_config"] = {"enable_access_log": False}
+    return serve.deployment(Peer).options(**options).bind(folder)
+
+
+# --- roles: one process each ------------------------------------------------------------------------------------------
+def run_role(role: str, base: Path, port: int) -> None:
+    """Serve until SIGTERM."""
+    from fairlead.records.codec import from_json
+    from fairlead.records.release import Release
+    from fairlead.spec.serve import Serve
+
+    folder = str(base / "draft-1")
+    spec = Serve(port=port, deadline_ms=1000)
+    release = from_json(Release, (base / "release.json").read_bytes())
+    if role == "starlette":
+        import uvicorn
+
+        uvicorn.run(
+            starlette_app(folder), port=port, loop="uvloop", http="httptools", access_log=False, log_level="warning"
+        )
+        return
+    if role == "fairlead":
+        from fairlead.serve.http_app import run_process_server
+
+        run_process_server(spec, release, "store", base)
+        return
+    import ray
+    from ray import serve
+
+    ray.init(num_cpus=RAY_CPUS, include_dashboard=False, log_to_driver=False, logging_level="error")
+    if role == "ray_default":
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(ray_peer(folder, quiet=False), name="peer", route_prefix="/predict")
+    else:
+        from fairlead.serve.ray_app import start_ray_serving
+
+        start_ray_serving(spec, release, "store", base, ray.get_runtime_context().gcs_address)
+        serve.run(ray_peer(folder, quiet=True), name="peer", route_prefix="/predict")
+    (base / f"{role}.ready").touch()
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    serve.shutdown()
+    ray.shutdown()
+
+
+@contextmanager
+def role_process(role: str, base: Path, environment: dict[str, str]) -> Iterator[int]:
+    """The role's process, and its port."""
+    port = free_port()
+    command = [sys.executable, __file__, "--role", role, "--base", str(base), "--port", str(port)]
+    log = (base / f"{role}.log").open("wb")
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        ready = base / f"{role}.ready"
+        while not (ready.exists() if role.startswith("ray") else _listens(port)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{role} did not start:\n{(base / f'{role}.log').read_text()[-3000:]}")
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        log.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# --- the client -------------------------------------------------------------------------------------------------------
+class Connection(asyncio.Protocol):
+    """Sends the same request again as soon as the answer is whole."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request = request
+        self.latencies: list[float] = []
+        self.bad: dict[int, int] = {}
+        self.running = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._begun = time.perf_counter()
+        self.transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self.latencies.append(time.perf_counter() - self._begun)
+        status = self._parser.get_status_code()
+        if status != 200:
+            self.bad[status] = self.bad.get(status, 0) + 1
+        if self.running:
+            self._send()
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.running:
+            self.bad[0] = self.bad.get(0, 0) + 1
+
+
+async def drive(port: int, path: str, connections: int, seconds: float) -> dict[str, float]:
+    """A closed loop: requests per second, and latencies in milliseconds."""
+    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}"
+    head = f"POST {path} HTTP/1.1\r\n{headers}\r\n\r\n"
+    loop = asyncio.get_running_loop()
+    made = [
+        (await loop.create_connection(lambda: Connection(head.encode() + BODY), "127.0.0.1", port))[1]
+        for _ in range(connections)
+    ]
+    await asyncio.sleep(0.3)
+    for connection in made:
+        connection.latencies.clear()
+    started = time.perf_counter()
+    await asyncio.sleep(seconds)
+    elapsed = time.perf_counter() - started
+    latencies = np.concatenate([np.array(connection.latencies) for connection in made]) * 1000
+    for connection in made:
+        connection.running = False
+    await asyncio.sleep(0.1)
+    bad = {status: count for connection in made for status, count in connection.bad.items()}
+    if bad or not len(latencies):
+        raise SystemExit(f"port {port} {path}: answers other than 200: {bad or 'none came'}")
+    return {
+        "rps": len(latencies) / elapsed,
+        "p50_ms": float(np.quantile(latencies, 0.5)),
+        "p99_ms": float(np.quantile(latencies, 0.99)),
+    }
+
+
+# --- the comparison ---------------------------------------------------------------------------------------------------
+class Bench:
+    """All servers, and what was measured."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.targets: dict[str, tuple[int, str, Callable[[], None] | None]] = {}
+        self.rounds: list[dict[str, dict[str, dict[str, float]]]] = []
+
+    def round(self) -> None:
+        """Every target once, with each number of connections."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for name, (port, path, prepare) in self.targets.items():
+            if prepare is not None:
+                prepare()
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                found[name] = {str(count): runner.run(drive(port, path, count, self.seconds)) for count in CONNECTIONS}
+        self.rounds.append(found)
+
+    def medians(self) -> dict[str, Any]:
+        """Medians over rounds."""
+        return {
+            name: {
+                count: {
+                    key: round(statistics.median(r[name][count][key] for r in self.rounds), 3)
+                    for key in ("rps", "p50_ms", "p99_ms")
+                }
+                for count in map(str, CONNECTIONS)
+            }
+            for name in self.targets
+        }
+
+    def ratio(self, name: str, peer: str, count: int, key: str = "rps") -> float:
+        """The median over rounds of name / peer within a round."""
+        return round(statistics.median(r[name][str(count)][key] / r[peer][str(count)][key] for r in self.rounds), 3)
+
+
+def set_up(base: Path) -> tuple[Any, Any]:
+    """Two bundles, a stored release, and both arms."""
+    from fairlead.bundle.bundle import publish
+    from fairlead.records.codec import to_json
+    from fairlead.records.release import Arm, Release
+    from fairlead.store.opening import open_store
+    from fairlead.testing.bundles import sealed_bundle
+
+    store = open_store("store", base)
+    arms = []
+    for version in (1, 2):
+        manifest = sealed_bundle(base / f"draft-{version}", model=MODEL, seed=version)
+        arms.append(Arm(version, publish(store, base / f"draft-{version}"), manifest.digest))
+    (base / "release.json").write_bytes(to_json(Release(MODEL, 1, arms[0])))
+    return arms[0], arms[1]
+
+
+class Steering:
+    """Sets weights on one Fairlead server and waits until they are applied."""
+
+    def __init__(self, port: int, base: Path, champion: Any, candidate: Any) -> None:
+        from fairlead.serve.client import ServingClient
+        from fairlead.serve.token import read_token, token_file
+
+        self._client = ServingClient(f"http://127.0.0.1:{port}", read_token(token_file(base)), MODEL)
+        self._champion, self._candidate, self._port = champion, candidate, port
+
+    def to(self, weight: float, shadow: float) -> None:
+        from fairlead.records.release import Release
+
+        generation = self._client.release()["wanted"].generation + 1
+        self._client.put_release(Release(MODEL, generation, self._champion, self._candidate, weight, shadow))
+        deadline = time.monotonic() + 60
+        while True:
+            status = self._client.release()
+            applied = status["applied"]
+            if applied is not None and applied.generation == generation and status["candidate_ready"]:
+                return
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the release was not applied: {status}")
+            time.sleep(0.05)
+
+
+def compare(rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run everything and give the results."""
+    from fairlead.serve.ray_settings import FIXED_PORTS, with_ray_environment
+
+    bench = Bench(seconds)
+    path = f"/v2/models/{MODEL}/predict"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    plain["RAY_USAGE_STATS_ENABLED"] = "0"
+    tuned_environment = with_ray_environment(plain | {name: str(free_port()) for name in FIXED_PORTS})
+    with ExitStack() as stack:
+        # A Ray with the default settings and a tuned one cannot share a folder of the project.
+        bases = {
+            name: Path(stack.enter_context(tempfile.TemporaryDirectory())) for name in ("process", "default", "ray")
+        }
+        arms = {name: set_up(base) for name, base in bases.items()}
+        say("starting the servers")
+        starlette = stack.enter_context(role_process("starlette", bases["process"], plain))
+        process = stack.enter_context(role_process("fairlead", bases["process"], plain))
+        tuned = stack.enter_context(role_process("ray_tuned", bases["ray"], tuned_environment))
+        default = stack.enter_context(role_process("ray_default", bases["default"], plain))
+        doors = {"fairlead_process": (process, "process"), "fairlead_ray": (tuned, "ray")}
+        bench.targets = {"starlette": (starlette, "/predict", None)}
+        for name, (port, where) in doors.items():
+            steer = Steering(port, bases[where], *arms[where])
+            bench.targets[name] = (port, path, lambda s=steer: s.to(0, 0))
+            bench.targets[f"{name}_split_5"] = (port, path, lambda s=steer: s.to(5, 0))
+            bench.targets[f"{name}_shadow_100"] = (port, path, lambda s=steer: s.to(0, 100))
+        bench.targets["ray_tuned"] = (tuned, "/predict", None)
+        bench.targets["ray_default"] = (default, "/predict", None)
+        for number in range(rounds):
+            bench.round()
+            say(f"round {number + 1} of {rounds}")
+    return results(bench, rounds, seconds)
+
+
+def results(bench: Bench, rounds: int, seconds: float) -> dict[str, Any]:
+    """Medians, ratios and goals."""
+    ratios = {
+        f"{name} / {peer}, {count} connections": bench.ratio(name, peer, count)
+        for name, peer in (
+            ("fairlead_process", "starlette"),
+            ("fairlead_ray", "ray_tuned"),
+            ("fairlead_ray", "ray_default"),
+            ("fairlead_process_split_5", "fairlead_process"),
+            ("fairlead_process_shadow_100", "fairlead_process"),
+            ("fairlead_ray_split_5", "fairlead_ray"),
+            ("fairlead_ray_shadow_100", "fairlead_ray"),
+        )
+        for count in CONNECTIONS
+    }
+    goals = []
+    for name, peer, bound in (
+        ("fairlead_process", "starlette", 0.5),
+        ("fairlead_ray", "ray_tuned", 0.9),
+        ("fairlead_ray", "ray_default", 10.0),
+    ):
+        value = bench.ratio(name, peer, 16)
+        goals.append(
+            {
+                "name": f"{name} / {peer}, 16 connections, rps",
+                "value": value,
+                "goal": f">= {bound}",
+                "met": value >= bound,
+            }
+        )
+    return {
+        "rounds": rounds,
+        "seconds_each": seconds,
+        "medians": bench.medians(),
+        "ratios": ratios,
+        "goals": goals,
+    }
+
+
+def main() -> None:
+    """Parse arguments; a role serves, anything else compares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--role", help=argparse.SUPPRESS)
+    parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.role:
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT} if args.role.startswith("ray") else set()
+        )
+        run_role(args.role, args.base, args.port)
+        return
+    found = compare(args.rounds, args.seconds, lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
