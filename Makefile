@@ -30,10 +30,10 @@ check: install ## Format, lint, types, imports
 	@$(BIN)/mypy
 
 unit: install ## Fast tests
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not ray and not gpu' tests
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not ray and not gpu and not s3' tests
 
-integration: install ## Tests on a real local Ray
-	@$(BIN)/pytest -q -m 'ray and not gpu' tests
+integration: install ## Tests on a real local Ray and a real S3 server
+	@$(BIN)/pytest -q -m '(ray or s3) and not gpu' tests
 
 bench: install ## Every figure that the documentation quotes, side by side with its peer
 	@$(BIN)/python benchmarks/run.py
