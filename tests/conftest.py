@@ -1,11 +1,37 @@
 """What tests of several packages share: real servers, started once."""
 
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fairlead.testing.seaweedfs import S3Server, seaweedfs
+from fairlead.wiring.local_ray import ensure_local_ray, stop_local_ray, use_environment
+
+# Ray reads its token and address settings when it is imported, so they are set before any test module is.
+RAY_BASE = Path(tempfile.mkdtemp(prefix="fairlead-tests-"))
+use_environment(RAY_BASE)
+
+
+def pytest_unconfigure() -> None:
+    """Take the folder of the shared Ray away."""
+    shutil.rmtree(RAY_BASE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[str]:
+    """The address of one local Ray for the whole session, as `fairlead up` starts it. `RAY_BASE` is its folder."""
+    yield ensure_local_ray(RAY_BASE)
+    stop_local_ray(RAY_BASE)
+
+
+@pytest.fixture(scope="session")
+def local_ray_base(local_ray: str) -> Path:
+    """The project folder whose Ray `local_ray` is."""
+    return RAY_BASE
 
 
 @pytest.fixture(scope="session")
