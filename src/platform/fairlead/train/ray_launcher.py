@@ -6,6 +6,7 @@ dies takes its group with it; the new group finds Fairlead's checkpoints and goe
 
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,8 @@ def _connected(address: str | None, workers: int) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    if address is not None:
+        _check_answer(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     try:
         if address is None:
@@ -120,6 +123,19 @@ def _connected(address: str | None, workers: int) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answer(address: str) -> None:
+    # Ray itself tries for half a minute before it gives up.
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except OSError as error:
+        raise RayUnavailable(
+            "no Ray answers", where=address, why=str(error), fix="`fairlead up` starts the local Ray."
+        ) from error
 
 
 def _check_room(ray: Any, workers: int, use_gpu: bool) -> None:

@@ -220,16 +220,16 @@ def _only_writer(run: Path, workers: Workers) -> Iterator[None]:
 
 
 def _set_up_torch(workers: Workers, train: Train) -> None:
-    if workers.device.type == "cpu":
-        # Workers on one machine share its cores; more threads than cores makes each step wait for the slowest.
-        share = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        # A few rows are not worth a second thread: on a busy machine each operation would wait for a core to be free.
-        rows = train.global_batch // (workers.world * train.accumulate)
-        torch.set_num_threads(max(1, min(share, rows // _ROWS_PER_THREAD)))
-    if workers.device.type == "cpu":
-        # Bit-equal resume is promised on CPUs. Filling fresh memory would only cost time.
-        torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+    if workers.device.type != "cpu":
+        return
+    # Workers on one machine share its cores; more threads than cores makes each step wait for the slowest.
+    share = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # A few rows are not worth a second thread: on a busy machine each operation would wait for a core to be free.
+    rows = train.global_batch // (workers.world * train.accumulate)
+    torch.set_num_threads(max(1, min(share, rows // _ROWS_PER_THREAD)))
+    # Bit-equal resume is promised on CPUs. Filling fresh memory would only cost time.
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def _device_name(device: torch.device) -> str:
