@@ -68,6 +68,41 @@ def show(results: dict[str, Any]) -> None:
             print(f"{goal['name']:<64} {goal['value']:>12.4g}  {goal['goal']:<10}{mark}")
 
 
+def document(results: dict[str, Any]) -> str:
+    """docs/performance.md: every goal with what was measured, and the figures behind it."""
+    where = results["machine"]
+    lines = [
+        "# Performance",
+        "",
+        "Written by `make bench` (benchmarks/run.py) from benchmarks/results.json; do not edit. Each figure was taken",
+        "side by side with its peer in the same run, as the median of interleaved rounds. Ratios count; absolute",
+        "figures differ between machines.",
+        "",
+        f"Machine: {where['cpu']}, {where['cores']} cores, Python {where['python']}.",
+        "",
+        "| figure | measured | goal | |",
+        "|---|---:|---|---|",
+    ]
+    for part_name in PARTS:
+        for goal in results["parts"].get(part_name, {}).get("goals", []):
+            mark = "met" if goal["met"] else "**not met**"
+            lines.append(f"| {goal['name']} | {goal['value']:.4g} | {goal['goal']} | {mark} |")
+    for part_name in PARTS:
+        result = results["parts"].get(part_name)
+        if result is None:
+            continue
+        figures = {key: value for key, value in result.items() if key not in ("goals", "at")}
+        lines += [
+            "",
+            f"## {part_name}",
+            "",
+            f"Taken at {result['at']} with `benchmarks/run.py --only {part_name}`.",
+            "",
+        ]
+        lines += ["```json", json.dumps(figures, indent=1), "```"]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,6 +116,7 @@ def main() -> None:
         results["parts"][name] = part(name, arguments.rounds) | {"at": datetime.now(UTC).isoformat(timespec="seconds")}
         results["machine"] = machine()
         target.write_text(json.dumps(results, indent=2) + "\n")
+        (HERE.parent / "docs" / "performance.md").write_text(document(results))
     show(results)
 
 
