@@ -3,9 +3,9 @@
     python benchmarks/train.py --rounds 5
 
 Both run `fairlead.train.worker.work` with the same job on two workers; only what starts them differs. Rounds are
-interleaved, medians are reported. Steps per second are counted from the first step's end to the last one's, so they hold
-the cost of a launcher while training runs; the time to the first step holds the cost of starting: for Fairlead with a
-Ray that is up already (as after `fairlead up`) and for torchrun the whole command.
+interleaved, medians are reported. Steps per second are counted from the first step's end to the last one's, so they
+hold the cost of a launcher while training runs; the time to the first step holds the cost of starting: for Fairlead
+with a Ray that is up already (as after `fairlead up`) and for torchrun the whole command.
 """
 
 import argparse

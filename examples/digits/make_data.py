@@ -1,6 +1,6 @@
 """Write scikit-learn's digits (1,797 pictures of 8 x 8 pixels, public domain) as one Parquet file.
 
-    python make_data.py data
+python make_data.py data
 """
 
 import sys

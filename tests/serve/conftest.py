@@ -1,6 +1,5 @@
 """A store with real bundles, and an application around each."""
 
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from tiny_models import write_bundle
 
 from fairlead.records.release import Arm
 from fairlead.serve.batcher import THREAD_PREFIX
-from fairlead.serve.ray_settings import with_ray_environment
 from fairlead.store.opening import open_store
 from fairlead.store.protocol import Store
 
@@ -67,14 +65,3 @@ def copy_of(published: Bundles, base: Path) -> Bundles:
     """The same bundles in a store below `base`."""
     shutil.copytree(published.base / "store", base / "store")
     return replace(published, store=open_store("store", base), base=base)
-
-
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[str]:
-    """A local Ray with the settings of serving."""
-    import ray
-
-    os.environ.update(with_ray_environment(os.environ))
-    context = ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False, namespace="fairlead")
-    yield context.address_info["gcs_address"]
-    ray.shutdown()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.cli.output import emit, say
+from fairlead.errors import EXIT_OK, EXIT_VERDICT_FAIL
 
 
 def new_context(args: argparse.Namespace, run: str = "") -> Any:
@@ -22,7 +23,9 @@ def manual_run_id() -> str:
 
 
 def run_stages(args: argparse.Namespace, last: str) -> int:
-    """Validate, prepare, train, evaluate up to `last`; work that was done before on the same inputs is taken up."""
+    """Validate, prepare, train, evaluate up to `last`; work that was done before on the same inputs is taken up.
+
+    Returns the exit code: a verdict when a gate failed."""
     from fairlead.wiring import steps
 
     context = new_context(args, manual_run_id()).to_json()
@@ -41,4 +44,4 @@ def run_stages(args: argparse.Namespace, last: str) -> int:
                 done("evaluate", steps.evaluate(context, fingerprint, results["train"]["draft"]))
     result = results[last]
     emit(args, result, f"{result['summary']}\nreport: {result['report_html']}")
-    return 0
+    return EXIT_VERDICT_FAIL if result.get("passed") is False else EXIT_OK

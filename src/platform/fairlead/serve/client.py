@@ -101,6 +101,11 @@ class ServingClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # Who drops the last reference instead of closing leaves no connection behind either.
+        if getattr(self, "_connection", None) is not None:
+            self._drop()
+
     # -----------------------------------------------------------------------------------------------------------------
     def _call(self, method: str, path: str, document: Any = None) -> dict[str, Any]:
         body = None if document is None else orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -153,6 +158,8 @@ class ServingClient:
 
 
 def _status(document: dict[str, Any]) -> ReleaseStatus:
+    if not isinstance(document, dict) or not {"wanted", "applied", "candidate_ready", "replicas"} <= document.keys():
+        raise RequestRefused("the answer is not that of a Fairlead server", where="/fairlead/v1/release", status=200)
     return {
         "wanted": from_value(Release, document["wanted"]),
         "applied": from_value(Release, document["applied"]),

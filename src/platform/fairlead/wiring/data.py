@@ -17,6 +17,7 @@ def run_validate(context: Context, progress: StepProgress) -> Outcome:
         summary=f"{result.rows_read:,} rows read, {result.rows_rejected:,} rejected, "
         f"{result.rows_unlabelled:,} without a label",
         reads={"source": [file.uri for file in result.sources], "source_sha256": [f.sha256 for f in result.sources]},
+        writes={"validated": [fingerprint]},
         metrics={"rows": result.rows_read, "rejected": result.rows_rejected, "unlabelled": result.rows_unlabelled},
         report=validation_report(context.project, result),
     )
@@ -38,6 +39,7 @@ def run_prepare(context: Context, progress: StepProgress, source_fingerprint: st
         reads={
             "source": [file.uri for file in manifest.sources],
             "source_sha256": [file.sha256 for file in manifest.sources],
+            "validated": [source_fingerprint],
         },
         writes={"prepared": [manifest.fingerprint]},
         metrics={f"rows_{split}": count for split, count in rows.items()},

@@ -231,6 +231,17 @@ def _digest(base: Path) -> str:
     return hashlib.sha256(f"{os.getuid()}:{base.resolve()}".encode()).hexdigest()[:10]
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that nobody else may enter. Raises RayUnavailable when somebody else has made it.
+
+    Ray makes its own folders writable for everybody; they go into this one."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise RayUnavailable("Ray's folder belongs to somebody else", where=str(folder), fix="remove it")
+    folder.chmod(0o700)
+
+
 def session_of(base: Path, ray: LocalRay) -> list[int]:
     """The processes of a Ray, also when its supervisor has died."""
     members = processes.session_members(ray.pid)
@@ -244,7 +255,7 @@ def session_of(base: Path, ray: LocalRay) -> list[int]:
 
 def _start(base: Path, size: RaySize, lock: int, deadline: float) -> str:
     temp_dir = temp_dir_of(base)
-    _make_private(temp_dir)
+    make_private(temp_dir)
     free = shutil.disk_usage(temp_dir).free
     if free < _MIN_DISK_BYTES:
         raise NotEnoughDisk(f"Ray needs 1 GiB, {free // _MIB} MiB are free", where=str(temp_dir), fix="free some space")
@@ -356,15 +367,6 @@ def _start_lock(base: Path, deadline: float) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _make_private(folder: Path) -> None:
-    # Ray makes its folders writable for everybody; this one, which nobody else may enter, keeps them out.
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise RayUnavailable("Ray's folder belongs to somebody else", where=str(folder), fix="remove it")
-    folder.chmod(0o700)
 
 
 def _remove_temp_dir(folder: Path) -> None:

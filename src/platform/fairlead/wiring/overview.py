@@ -11,7 +11,7 @@ from fairlead.wiring.context import Context
 from fairlead.wiring.models import arm_of, champion, load_version
 from fairlead.wiring.release import actor
 from fairlead.wiring.rollouts import all_rollouts
-from fairlead.wiring.serving import client, wanted_release
+from fairlead.wiring.serving import await_applied, client, wanted_release
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -125,7 +125,9 @@ def previous_champion(context: Context) -> Version:
 
 
 def make_champion(context: Context, version: Version, why: str) -> Version:
-    """By hand: verify the bundle, set the alias, tell the servers. Refused while a rollout is open."""
+    """By hand: verify the bundle, set the alias, tell the servers and wait until they follow.
+
+    Refused while a rollout is open. Raises BundleDamaged, RolloutError, ServeError."""
     for record in all_rollouts(context):
         if record.phase not in TERMINAL:
             raise RolloutError(
@@ -138,7 +140,9 @@ def make_champion(context: Context, version: Version, why: str) -> Version:
     if release is not None:
         changed = Release(context.project.project, release.generation + 1, arm_of(version), note=f"by hand: {why}")
         try:
-            client(context).put_release(changed)
+            with client(context) as servers:
+                servers.put_release(changed)
+                await_applied(servers, changed)
         except ServerUnreachable:
             from fairlead.records.codec import to_json
 

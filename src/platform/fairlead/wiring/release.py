@@ -98,18 +98,19 @@ def _bootstrap(context: Context, progress: StepProgress, version: Version, *, al
         registry.set_alias("champion", version.number, actor=actor(), why=BOOTSTRAP, evidence={"rule": "bootstrap"})
     progress("starting the servers")
     client = ensure_serving(context, arm_of(version))
+    why = "it was champion already; nothing changed" if already else BOOTSTRAP
     report = Report(
         title=f"Deployment of {context.project.project} {version.number}",
-        subtitle="bootstrap",
+        subtitle="already champion" if already else "bootstrap",
         sections=(
             Section(
                 title="What was decided",
-                blocks=(KeyValues(items={"Champion": version.number, "Why": BOOTSTRAP, "Address": client.url}),),
+                blocks=(KeyValues(items={"Champion": version.number, "Why": why, "Address": client.url}),),
             ),
         ),
     )
     return Outcome(
-        facts={"outcome": "bootstrap", "version": version.number, "url": client.url},
+        facts={"outcome": "champion" if already else "bootstrap", "version": version.number, "url": client.url},
         summary=f"version {version.number} is champion ({'already' if already else 'bootstrap: there was none'}), "
         f"serving at {client.url}",
         reads={"version": [f"{context.project.project}/{version.number}"]},

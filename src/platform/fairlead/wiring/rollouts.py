@@ -28,6 +28,7 @@ from fairlead.wiring.serving import client as serving_client
 _SKEW_ROWS = 20_000
 _SKEW_EVERY_SECONDS = 1.0
 _COMMAND_SECONDS = 30.0
+_LEASE_LOOK_SECONDS = 0.2
 
 
 class LiveFeatures:
@@ -90,18 +91,28 @@ def host_rollout(
         if on_tick is not None:
             on_tick(record)
 
+    _outwait_dead_host(context, record)
     return _loop(context, record).run(on_tick=told)
+
+
+def _outwait_dead_host(context: Context, record: RolloutRecord) -> None:
+    """A host that was killed leaves its lease behind: wait until it ends. One that renews it lives, and keeps it."""
+    clock = SystemClock()
+    first = lease = host_of(context.store, record.model, record.id, clock)
+    while lease is not None and lease == first:
+        clock.sleep(_LEASE_LOOK_SECONDS)
+        lease = host_of(context.store, record.model, record.id, clock)
 
 
 def command_rollout(context: Context, record: RolloutRecord, command: str, by: str) -> RolloutRecord:
     """Leave a command for the host of a rollout; when nobody hosts it, host it until the command is carried out."""
     changed = send_command(context.store, record.model, record.id, command, by)
     clock = SystemClock()
-    if host_of(context.store, record.model, record.id, clock) is None:
-        return _loop(context, changed).follow_command()
     deadline = clock.monotonic() + _COMMAND_SECONDS
     while changed.command and clock.monotonic() < deadline:
-        clock.sleep(0.2)
+        if host_of(context.store, record.model, record.id, clock) is None:
+            return _loop(context, changed).follow_command()
+        clock.sleep(_LEASE_LOOK_SECONDS)
         changed = load(context.store, record.model, record.id)
     return changed
 

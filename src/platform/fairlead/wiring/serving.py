@@ -16,8 +16,12 @@ from fairlead.records.release import Arm, Release
 from fairlead.serve.client import RequestRefused, ServingClient
 from fairlead.serve.token import ensure_token, read_token
 from fairlead.wiring.context import Context
+from fairlead.wiring.processes import port_is_free
 
 _START_SECONDS = 90.0
+_FOLLOW_SECONDS = 60.0
+# Servers outlive the command that started them. Held here so that Python does not take them for forgotten children.
+_STARTED: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,12 @@ def read_state(context: Context) -> ServingState | None:
 def is_up(context: Context) -> bool:
     """Whether the servers answer on the control route, with our token. Raises PortInUse when they are not ours."""
     try:
-        view = client(context).release()
+        with client(context) as asked:
+            view = asked.release()
     except ServerUnreachable:
         return False
     except RequestRefused as error:
-        raise _taken(context, f"it answered {error.status} to this project's token") from error
+        raise _taken(context, f"to this project's token it said: {error.what}") from error
     served = view["wanted"].model
     if served != context.project.project:
         raise _taken(context, f"it serves {served}")
@@ -108,11 +113,30 @@ def ensure_serving(context: Context, champion: Arm, clock: Clock | None = None) 
         except ServerUnreachable:
             pass
         if state.pid is not None and not _alive(state.pid):
+            state_file(context).unlink(missing_ok=True)
             raise ServeError("the server process ended at its start", why=_tail(_log_file(context)), where=state.url)
         clock.sleep(0.2)
     raise ServeError(
         f"the server did not answer within {_START_SECONDS:.0f} s", where=state.url, why=_tail(_log_file(context))
     )
+
+
+def await_applied(servers: ServingClient, release: Release, clock: Clock | None = None) -> None:
+    """Wait until all replicas serve `release` or a newer one. Raises ServeError when they do not follow."""
+    clock = clock or SystemClock()
+    deadline = clock.monotonic() + _FOLLOW_SECONDS
+    while True:
+        view = servers.release()
+        if view["applied"] is not None and view["applied"].generation >= release.generation:
+            return
+        if clock.monotonic() >= deadline:
+            raise ServeError(
+                f"the servers do not follow release {release.generation} after {_FOLLOW_SECONDS:.0f} s",
+                where=servers.url,
+                why=view["error"] or None,
+                fix="They go on trying; fairlead deploy shows what is live.",
+            )
+        clock.sleep(0.1)
 
 
 def stop_serving(context: Context) -> bool:
@@ -141,6 +165,9 @@ def _start_on_ray(context: Context, release: Release) -> str:
 
 
 def _start_process(context: Context, clock: Clock) -> ServingState:
+    serve = context.project.serve
+    if not port_is_free(serve.host, serve.port):
+        raise _taken(context, "it does not answer as a server of this project does")
     log = _log_file(context)
     log.parent.mkdir(parents=True, exist_ok=True)
     overrides = [part for override in context.overrides for part in ("--set", override)]
@@ -153,7 +180,7 @@ def _start_process(context: Context, clock: Clock) -> ServingState:
             start_new_session=True,
             cwd=context.base,
         )
-    serve = context.project.serve
+    _STARTED.append(process)
     return ServingState(f"http://{serve.host}:{serve.port}", "process", process.pid, clock.now().isoformat())
 
 
