@@ -35,3 +35,9 @@ class Project(Section):
         if self.data.label.column in self.features.names():
             raise ValueError(f"the label {self.data.label.column} cannot be a feature")
         return self
+
+    @model_validator(mode="after")
+    def _pods_reach_the_store(self) -> Self:
+        if self.train.launcher == "rayjob" and not self.store.startswith("s3://"):
+            raise ValueError(f"train.launcher: rayjob needs a store that pods reach, s3://...; got {self.store}")
+        return self
