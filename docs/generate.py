@@ -1,4 +1,5 @@
-"""Writes docs/reference/ from the code: the command line, the project file, the errors, the metrics.
+"""Writes docs/reference/ from the code: the command line, the project file, the errors, the metrics; and of the chart
+what its values are, and its dashboard.
 
 python docs/generate.py            write the files
 python docs/generate.py --check    exit 1 and name the files that differ
@@ -18,11 +19,15 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from fairlead.cli.frame import Parser, build_parser
 from fairlead.cli.verbs import EXIT_CODES, VERBS, top_help
+from fairlead.deploy.backends.helm_files import schema_file as values_schema_file
+from fairlead.deploy.backends.helm_files import values_file, values_table
+from fairlead.serve.dashboard import dashboard_file
 from fairlead.spec.explain import error_docs, section_words
 from fairlead.spec.fields import FieldDoc, all_fields
 from fairlead.spec.schema import json_schema
 
 FOLDER = Path(__file__).resolve().parent / "reference"
+CHART = Path(__file__).resolve().parents[1] / "helm" / "fairlead-model"
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run it again. -->\n\n"
 
 
@@ -122,6 +127,11 @@ def metrics_page() -> str | None:
     return "".join(parts)
 
 
+def chart_readme() -> str:
+    """The chart's README: its prose with the table of values."""
+    return (CHART / "README.md.gotmpl").read_text(encoding="utf-8").replace("{{ values }}", values_table())
+
+
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
@@ -133,6 +143,12 @@ PAGES: dict[str, Callable[[], str | None]] = {
     "spec.schema.json": schema_file,
     "metrics.md": metrics_page,
 }
+CHART_FILES: dict[str, Callable[[], str | None]] = {
+    "values.yaml": values_file,
+    "values.schema.json": values_schema_file,
+    "README.md": chart_readme,
+    "files/dashboard.json": dashboard_file,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -141,14 +157,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only compare")
     check = parser.parse_args(argv).check
     differing = []
-    for name, make in PAGES.items():
-        text, path = make(), FOLDER / name
+    files = [(f"docs/reference/{name}", FOLDER / name, make) for name, make in PAGES.items()]
+    files += [(f"helm/fairlead-model/{name}", CHART / name, make) for name, make in CHART_FILES.items()]
+    for name, path, make in files:
+        text = make()
         old = path.read_text(encoding="utf-8") if path.exists() else None
         if text == old:
             continue
-        differing.append(f"docs/reference/{name}")
+        differing.append(name)
         if not check and text is not None:
-            FOLDER.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if check and differing:
         print(f"differs from the code: {', '.join(differing)}; run python docs/generate.py", file=sys.stderr)

@@ -21,54 +21,55 @@ of the pod needs to hear of it. */}}
 {{- if gt (int .Values.ray.workers.max) 0 -}}true{{- end -}}
 {{- end -}}
 
+{{/* CPUs that Ray reserves for each replica: with workers the head has none to give, so that all replicas are there. */}}
+{{- define "fairlead-model.replicaCpus" -}}
+{{- ternary .Values.ray.cpusPerReplica 0 (eq (include "fairlead-model.hasWorkers" .) "true") -}}
+{{- end -}}
+
 {{- define "fairlead-model.ingressDeployment" -}}
-{{- $serve := .Values.serve -}}
-{{- $queue := int (default 256 $serve.max_queue) -}}
-{{- $ingress := dict
-  "name" "ingress"
-  "max_ongoing_requests" (max (mul 4 $queue) 1000)
-  "graceful_shutdown_timeout_s" 10
-  "ray_actor_options" (dict "num_cpus" (ternary .Values.ray.cpusPerReplica 0 (eq (include "fairlead-model.hasWorkers" .) "true")))
--}}
-{{- if .Values.autoscaling.enabled -}}
+{{- $ingress := dict "name" "ingress" -}}
+{{- with .Values.autoscaling -}}
+{{- if .enabled -}}
 {{- $_ := set $ingress "autoscaling_config" (dict
-  "min_replicas" (int .Values.autoscaling.minReplicas)
-  "max_replicas" (int .Values.autoscaling.maxReplicas)
-  "target_ongoing_requests" .Values.autoscaling.targetOngoingRequests
-  "upscale_delay_s" .Values.autoscaling.upscaleDelaySeconds
-  "downscale_delay_s" .Values.autoscaling.downscaleDelaySeconds) -}}
+  "min_replicas" (int .minReplicas)
+  "max_replicas" (int .maxReplicas)
+  "target_ongoing_requests" .targetOngoingRequests
+  "upscale_delay_s" .upscaleDelaySeconds
+  "downscale_delay_s" .downscaleDelaySeconds) -}}
 {{- else -}}
-{{- $_ := set $ingress "num_replicas" (int (default 1 $serve.replicas)) -}}
+{{- $_ := set $ingress "num_replicas" (int (default 1 $.Values.serve.replicas)) -}}
+{{- end -}}
 {{- end -}}
 {{- $ingress | toJson -}}
 {{- end -}}
 
 {{/* The configuration of Ray Serve. `release` is a Release as JSON: what one RayService is told. A change of traffic
-changes nothing but the control's user_config, so no replica is replaced. */}}
+changes nothing but the control's user_config, so no replica is replaced. What is not said here, the code says. */}}
 {{- define "fairlead-model.serveConfig" -}}
 {{- $ := .root -}}
 {{- $app := printf "fairlead-%s" $.Values.model -}}
-{{- $args := dict "model" $.Values.model "store" $.Values.store.uri "base" "/var/fairlead" "serve" (include "fairlead-model.serve" $ | fromJson) -}}
-{{- $quiet := dict "enable_access_log" false -}}
-{{- $control := dict
-  "name" "control"
-  "num_replicas" 1
-  "max_ongoing_requests" 1000
-  "graceful_shutdown_timeout_s" 2
-  "ray_actor_options" (dict "num_cpus" 0)
-  "user_config" (dict "revision" (int $.Release.Revision) "release" (.release | fromJson))
+{{- $args := dict
+  "model" $.Values.model
+  "store" $.Values.store.uri
+  "base" "/var/fairlead"
+  "serve" (include "fairlead-model.serve" $ | fromJson)
+  "num_cpus" (include "fairlead-model.replicaCpus" $ | float64)
 -}}
+{{- with .record -}}
+{{- $_ := set $args "record" . -}}
+{{- end -}}
+{{- $told := dict "revision" (int $.Release.Revision) "release" (.release | fromJson) -}}
 {{- dict
   "proxy_location" "EveryNode"
   "http_options" (dict "host" "0.0.0.0" "port" 8000)
-  "logging_config" $quiet
+  "logging_config" (dict "enable_access_log" false)
   "applications" (list
     (dict
       "name" (printf "%s-control" $app)
       "import_path" "fairlead.serve.ray_cluster:control"
       "route_prefix" nil
       "args" $args
-      "deployments" (list $control))
+      "deployments" (list (dict "name" "control" "user_config" $told)))
     (dict
       "name" $app
       "import_path" "fairlead.serve.ray_cluster:ingress"
@@ -113,7 +114,7 @@ preStop:
     command: [python, -c, "import time; time.sleep({{ int .Values.preStopSeconds }})"]
 {{- end -}}
 
-{{- define "fairlead-model.rayPod" -}}
+{{- define "fairlead-model.podSpec" -}}
 serviceAccountName: {{ include "fairlead-model.serviceAccountName" . }}
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
@@ -127,7 +128,8 @@ volumes:
   {{- include "fairlead-model.volumes" . | nindent 2 }}
 {{- end -}}
 
-{{/* One RayService. `name` is its name, `arm` the label of its pods, `release` what it is told, as JSON. */}}
+{{/* One RayService. `name` is its name, `arm` the label of its pods, `release` what it is told, as
+JSON; `record` the name of its record in the store, when it is not the model's only one. */}}
 {{- define "fairlead-model.rayService" -}}
 {{- $ := .root -}}
 {{- $autoscaling := and $.Values.autoscaling.enabled (gt (int $.Values.ray.workers.max) (int $.Values.ray.workers.min)) -}}
@@ -168,7 +170,7 @@ spec:
           nodePort: {{ int . }}
           {{- end }}
   serveConfigV2: |
-    {{- include "fairlead-model.serveConfig" (dict "root" $ "release" .release) | nindent 4 }}
+    {{- include "fairlead-model.serveConfig" (dict "root" $ "release" .release "record" .record) | nindent 4 }}
   rayClusterConfig:
     rayVersion: {{ $.Values.ray.version | quote }}
     authOptions:
@@ -218,9 +220,11 @@ spec:
             {{- toYaml . | nindent 12 }}
           {{- end }}
         spec:
-          {{- include "fairlead-model.rayPod" $ | nindent 10 }}
+          {{- include "fairlead-model.podSpec" $ | nindent 10 }}
           automountServiceAccountToken: {{ $autoscaling }}
-          {{- include "fairlead-model.placement" $.Values.ray.head | nindent 10 }}
+          {{- with include "fairlead-model.placement" $.Values.ray.head }}
+          {{- . | trim | nindent 10 }}
+          {{- end }}
           containers:
             - name: ray-head
               {{- include "fairlead-model.rayContainer" $ | nindent 14 }}
@@ -261,9 +265,11 @@ spec:
               {{- toYaml . | nindent 14 }}
             {{- end }}
           spec:
-            {{- include "fairlead-model.rayPod" $ | nindent 12 }}
+            {{- include "fairlead-model.podSpec" $ | nindent 12 }}
             automountServiceAccountToken: false
-            {{- include "fairlead-model.placement" $.Values.ray.workers | nindent 12 }}
+            {{- with include "fairlead-model.placement" $.Values.ray.workers }}
+            {{- . | trim | nindent 12 }}
+            {{- end }}
             containers:
               - name: ray-worker
                 {{- include "fairlead-model.rayContainer" $ | nindent 16 }}

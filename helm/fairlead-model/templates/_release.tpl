@@ -3,9 +3,19 @@
 {{- dict "version" (int .version) "bundle_uri" .bundleUri "digest" .digest | toJson -}}
 {{- end -}}
 
+{{/* "true" or nothing. A value that was set to null is no map. */}}
+{{- define "fairlead-model.hasCandidate" -}}
+{{- with .Values.candidate }}{{ if .digest }}true{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* What one arm alone is told, where the split is outside of the pods. */}}
+{{- define "fairlead-model.armRelease" -}}
+{{- dict "model" .root.Values.model "champion" (include "fairlead-model.arm" .arm | fromJson) "candidate" nil | toJson -}}
+{{- end -}}
+
 {{- define "fairlead-model.release" -}}
 {{- $candidate := dict "arm" nil -}}
-{{- if .Values.candidate.digest -}}
+{{- if include "fairlead-model.hasCandidate" . -}}
 {{- $_ := set $candidate "arm" (include "fairlead-model.arm" .Values.candidate | fromJson) -}}
 {{- end -}}
 {{- dict
