@@ -61,13 +61,13 @@ def obstacles(
     pods: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]] = (), namespace: str = ""
 ) -> list[Obstacle]:
     """What holds the pods up, the worst first; [] when all run. `events` are those of the pods' owners."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    found: dict[tuple[str, str], tuple[list[str], str]] = {}
     of_pods = (each for pod in pods for each in _of_pod(pod, namespace))
     for kind, name, why, fix in (*_of_owners(events, namespace), *of_pods):
-        holders = found.setdefault((kind, why, fix), [])
+        holders, _ = found.setdefault((kind, why), ([], fix))  # what to do is said of the first one
         if name:
             holders.append(name)
-    result = [Obstacle(kind, tuple(sorted(names)), why, fix) for (kind, why, fix), names in found.items()]
+    result = [Obstacle(kind, tuple(sorted(names)), why, fix) for (kind, why), (names, fix) in found.items()]
     return sorted(result, key=lambda obstacle: (_ORDER.index(obstacle.kind), obstacle.why))
 
 

@@ -109,10 +109,10 @@ class RayJob(Section):
     context: str | None = Field(None, description="Context of the kubeconfig; none: its current one, or the pod's own.")
     namespace: str | None = Field(None, pattern=_NAME, description="Namespace; none: the context's.")
     service_account: str | None = Field(None, pattern=_NAME, description="Service account of the pods.")
-    store_secret: str | None = Field(
-        None,
-        pattern=_NAME,
-        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; none: the service account's own rights.",
+    env_secrets: tuple[Annotated[str, Field(pattern=_NAME)], ...] = Field(
+        (),
+        description="Secrets whose entries become environment variables of the pods: AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY for the store; none: the service account's own rights.",
     )
     store_endpoint: str | None = Field(
         None, description="S3 endpoint as pods reach it; none: AWS_ENDPOINT_URL of the launching environment."

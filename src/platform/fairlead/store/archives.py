@@ -106,7 +106,7 @@ def unpack(data: bytes, folder: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
             for count, member in enumerate(archive, 1):
                 total += member.size
-                if not member.isreg():
+                if not member.isreg() or member.name.startswith("/"):
                     raise IntegrityError(f"the project's archive holds something that is no file: {member.name!r}")
                 if total > MAX_BYTES or count > MAX_FILES:
                     raise IntegrityError("the project's archive is too large", why=f"more than {MAX_BYTES} bytes")

@@ -183,7 +183,7 @@ def _placement(pods: RayJob, size: PodSize) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if pods.service_account:
         found["serviceAccountName"] = pods.service_account
-        found["automountServiceAccountToken"] = pods.store_secret is None
+        found["automountServiceAccountToken"] = not pods.env_secrets
     if pods.pull_secrets:
         found["imagePullSecrets"] = [{"name": name} for name in pods.pull_secrets]
     if selector:
@@ -223,8 +223,8 @@ def _container(name: str, pods: RayJob, size: PodSize, place: Place) -> dict[str
             {"name": "shm", "mountPath": "/dev/shm"},
         ],
     }
-    if pods.store_secret:
-        container["envFrom"] = [{"secretRef": {"name": pods.store_secret}}]
+    if pods.env_secrets:
+        container["envFrom"] = [{"secretRef": {"name": name}} for name in pods.env_secrets]
     return container
 
 

@@ -74,8 +74,8 @@ def _read(log: str, pods: RayJob, namespace: str) -> Finding:
             finding = Finding(f"{told['name']} from a pod", told["status"], told["message"], told["fix"])
         except (ValueError, KeyError, TypeError):
             continue
-        if finding.status == "problem" and pods.store_secret:
-            fix = f"{finding.fix}; the pods' credentials are in kubectl get secret {pods.store_secret} -n {namespace}"
+        if finding.status == "problem" and pods.env_secrets:
+            fix = f"{finding.fix}; the pods' credentials are in kubectl get secret {pods.env_secrets[0]} -n {namespace}"
             return Finding(finding.name, finding.status, finding.message, fix)
         return finding
     last = "; ".join(log.strip().splitlines()[-2:]) or "it printed nothing"
