@@ -1,5 +1,5 @@
-"""Writes docs/reference/ from the code: the command line, the project file, the errors, the metrics; and of the chart
-what its values are, and its dashboard.
+"""Writes docs/reference/ from the code: the command line, the project file, the errors, the metrics; of the chart what
+its values are, and its dashboard; and the samples in k8s/.
 
 python docs/generate.py            write the files
 python docs/generate.py --check    exit 1 and name the files that differ
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from fairlead.cli.frame import Parser, build_parser
@@ -27,7 +28,9 @@ from fairlead.spec.fields import FieldDoc, all_fields
 from fairlead.spec.schema import json_schema
 
 FOLDER = Path(__file__).resolve().parent / "reference"
-CHART = Path(__file__).resolve().parents[1] / "helm" / "fairlead-model"
+ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "helm" / "fairlead-model"
+FLIGHTS = ROOT / "examples" / "flights" / "fairlead.yaml"
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run it again. -->\n\n"
 
 
@@ -132,6 +135,38 @@ def chart_readme() -> str:
     return (CHART / "README.md.gotmpl").read_text(encoding="utf-8").replace("{{ values }}", values_table())
 
 
+def sample_rayjob() -> str:
+    """The training job of the flights example."""
+    from fairlead.spec.load import load_project
+    from fairlead.train.rayjob_render import Place, render
+
+    told = (
+        "train.launcher=rayjob",
+        "train.rayjob.image=localhost/fairlead-platform:0.1.0",
+        "store=s3://models/flights",
+    )
+    project = load_project(FLIGHTS, told).project
+    job = render(project.train, Place(project.project, "sample", "sample", project.store, "fits/sample"))
+    job["metadata"]["namespace"] = "fairlead"
+    head = "# Written by docs/generate.py: what examples/flights with train.launcher: rayjob creates.\n"
+    return head + yaml.safe_dump(job, sort_keys=False, width=120)
+
+
+def sample_rayservice() -> str | None:
+    """The served flights example, as the chart renders it; needs the wheel helm-python-sdk."""
+    if importlib.util.find_spec("helm_python") is None:
+        return None
+    from helm_python import Chart
+
+    values = yaml.safe_load((ROOT / "k8s" / "samples-values.yaml").read_text())
+    values["serve"] = yaml.safe_load(FLIGHTS.read_text())["serve"]
+    with Chart.load(CHART) as chart:
+        files = chart.render(values, name="flights", namespace="fairlead", revision=1)
+    parts = [text.strip() for name, text in sorted(files.items()) if name.endswith(".yaml") and text.strip()]
+    head = "# Written by docs/generate.py: helm template flights helm/fairlead-model -f k8s/samples-values.yaml,\n"
+    return head + "# with the serve section of examples/flights.\n" + "\n---\n".join(parts) + "\n"
+
+
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
@@ -149,6 +184,10 @@ CHART_FILES: dict[str, Callable[[], str | None]] = {
     "README.md": chart_readme,
     "files/dashboard.json": dashboard_file,
 }
+SAMPLES: dict[str, Callable[[], str | None]] = {
+    "sample-rayjob.yaml": sample_rayjob,
+    "sample-rayservice.yaml": sample_rayservice,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -159,13 +198,16 @@ def main(argv: list[str] | None = None) -> int:
     differing = []
     files = [(f"docs/reference/{name}", FOLDER / name, make) for name, make in PAGES.items()]
     files += [(f"helm/fairlead-model/{name}", CHART / name, make) for name, make in CHART_FILES.items()]
+    files += [(f"k8s/{name}", ROOT / "k8s" / name, make) for name, make in SAMPLES.items()]
     for name, path, make in files:
         text = make()
+        if text is None:
+            continue
         old = path.read_text(encoding="utf-8") if path.exists() else None
         if text == old:
             continue
         differing.append(name)
-        if not check and text is not None:
+        if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if check and differing:
