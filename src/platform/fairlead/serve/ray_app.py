@@ -43,12 +43,19 @@ class Ingress:
     """One replica: an ASGI application around a `Server`."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
-        self, model: str, spec: Serve, store_uri: str, base: str, token_file: str, wait_seconds: float = 0.0
+        self,
+        model: str,
+        spec: Serve,
+        store_uri: str,
+        base: str,
+        token_file: str,
+        wait_seconds: float = 0.0,
+        record: str = "",
     ) -> None:
         folder = Path(base)
         store = open_store(store_uri, folder)
         models = ModelCache(store, folder / ".fairlead" / "cache" / "bundles")
-        release = await _first_release(ReleaseStore(store, model), model, wait_seconds)
+        release = await _first_release(ReleaseStore(store, model, record), model, wait_seconds)
         self._server = Server(
             model,
             spec,

@@ -52,14 +52,17 @@ class ClusterArguments(Section):
     num_cpus: float = Field(
         0.0, ge=0, description="CPUs that Ray reserves for each replica; above 0 keeps them off a head without CPUs."
     )
+    record: str = Field(
+        "", description="Name of the release's record in the store, where an arm is a RayService of its own."
+    )
 
 
 class ClusterControl(ControlDeployment):
     """The control of a release that somebody else keeps: it is told by `reconfigure` only."""
 
-    def __init__(self, model: str, store_uri: str, base: str, num_cpus: float) -> None:
+    def __init__(self, model: str, store_uri: str, base: str, num_cpus: float, record: str = "") -> None:
         self._model = model
-        self._releases = ReleaseStore(open_store(store_uri, Path(base)), model)
+        self._releases = ReleaseStore(open_store(store_uri, Path(base)), model, record)
         self._host = RayCandidateHost(model, store_uri, base, num_cpus)
         self._follower: asyncio.Task[None] | None = None
         self._stored: Release | None = None
@@ -139,7 +142,7 @@ def user_config(release: Release) -> dict[str, Any]:
 def control(arguments: ClusterArguments) -> Any:
     """Builds ``fairlead-<model>-control``."""
     deployment = control_deployment(ClusterControl, arguments.num_cpus)
-    return deployment.bind(arguments.model, arguments.store, arguments.base, arguments.num_cpus)
+    return deployment.bind(arguments.model, arguments.store, arguments.base, arguments.num_cpus, arguments.record)
 
 
 def ingress(arguments: ClusterArguments) -> Any:
@@ -151,4 +154,5 @@ def ingress(arguments: ClusterArguments) -> Any:
         arguments.base,
         str(token_file(Path(arguments.base))),
         FIRST_RELEASE_SECONDS,
+        arguments.record,
     )
