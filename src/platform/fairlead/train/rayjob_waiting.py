@@ -86,7 +86,7 @@ class WaitingReport:
             raise ClusterIncomplete(
                 f"no KubeRay operator has looked at the RayJob {self._name} for {seconds:.0f} s",
                 where=self._cluster.context,
-                fix="kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator; fairlead doctor --on cluster",
+                fix="kubectl get pods -A -l app.kubernetes.io/component=kuberay-operator; fairlead doctor --on cluster",
             )
         late = seconds >= _OPERATOR_SECONDS
         return self._say(now, "no KubeRay operator has looked at the RayJob yet: does it run?" if late else "")

@@ -21,7 +21,7 @@ from fairlead.wiring.doctor_probe import probe
 
 _LEVEL = "pod-security.kubernetes.io/enforce"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_OPERATOR = "app.kubernetes.io/name=kuberay-operator"
+_OPERATOR = "app.kubernetes.io/component=kuberay-operator"
 _TESTED = ((1, 30), (1, 36))
 _INSTALL = "helm install kuberay-operator kuberay/kuberay-operator --namespace ray-system --create-namespace"
 
