@@ -9,7 +9,8 @@ RUN ["/opt/fairlead/bin/pip", "install", "--no-cache-dir", "--no-compile", "--di
 
 FROM installed AS dependencies
 COPY images/slim.py images/serving.unused.txt /build/
-RUN ["/opt/fairlead/bin/python", "/build/slim.py", "/build/serving.unused.txt"]
+RUN ["/opt/fairlead/bin/python", "/build/slim.py", "/build/serving.unused.txt", \
+     "ray.serve", "ray.dashboard.dashboard", "ray.dashboard.agent", "pyarrow.parquet", "onnxruntime", "boto3", "uvloop"]
 
 FROM installed AS code
 COPY dist/ /build/dist/
