@@ -187,7 +187,11 @@ def test_the_service_accounts_can_do_what_their_roles_say_and_nothing_else(names
                         spec = {"user": user, "resourceAttributes": attributes}
                         reviews.append({**REVIEW, "spec": spec})
     answered = kubectl("create", "-o", "json", "-f", "-", stdin=yaml.safe_dump_all(reviews))
-    items = json.loads(answered)["items"]
+    items, decoder = [], json.JSONDecoder()
+    while answered := answered.lstrip():  # kubectl writes one document after the other
+        item, end = decoder.raw_decode(answered)
+        items.append(item)
+        answered = answered[end:]
     assert len(items) == len(asked)
     wrong = [
         question

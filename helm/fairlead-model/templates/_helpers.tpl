@@ -138,3 +138,12 @@ affinity:
 priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
+
+{{/* How many pods answer at least. */}}
+{{- define "fairlead-model.servingPods" -}}
+{{- if eq .Values.backend "ray" -}}
+{{- ternary (int .Values.ray.workers.min) (int .Values.ray.workers.replicas) (and .Values.autoscaling.enabled (gt (int .Values.ray.workers.max) (int .Values.ray.workers.min))) -}}
+{{- else if eq .Values.backend "seldon" -}}
+{{- ternary (int .Values.autoscaling.minReplicas) (int .Values.seldon.replicas) .Values.autoscaling.enabled -}}
+{{- else -}}0{{- end -}}
+{{- end -}}

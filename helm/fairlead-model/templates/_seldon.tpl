@@ -104,3 +104,30 @@ that Seldon puts beside it has 8000. */}}
             resources:
               {{- toYaml $.Values.seldon.resources | nindent 14 }}
 {{- end -}}
+
+{{/* One version as a Model of Core v2. */}}
+{{- define "fairlead-model.seldonModel" -}}
+{{- $ := .root -}}
+apiVersion: mlops.seldon.io/v1alpha1
+kind: Model
+metadata:
+  name: {{ include "fairlead-model.fullname" $ }}-{{ int .arm.version }}
+  namespace: {{ $.Release.Namespace }}
+  labels:
+    {{- include "fairlead-model.labels" $ | nindent 4 }}
+    fairlead.dev/version: {{ int .arm.version | quote }}
+  annotations:
+    fairlead.dev/model-digest: {{ .arm.digest }}
+spec:
+  storageUri: {{ ternary .arm.bundleUri (printf "%s/%s" (trimSuffix "/" $.Values.store.uri) .arm.bundleUri) (hasPrefix "s3://" .arm.bundleUri) | quote }}
+  {{- with $.Values.store.existingSecret }}
+  secretName: {{ . }}
+  {{- end }}
+  requirements:
+    {{- toYaml $.Values.seldon.requirements | nindent 4 }}
+  replicas: {{ int $.Values.seldon.replicas }}
+  {{- if $.Values.autoscaling.enabled }}
+  minReplicas: {{ int $.Values.autoscaling.minReplicas }}
+  maxReplicas: {{ int $.Values.autoscaling.maxReplicas }}
+  {{- end }}
+{{- end -}}
