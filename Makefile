@@ -44,6 +44,12 @@ verify: install ## Regenerate derived files (schema, reference, compiled pipelin
 test-gpu: install ## NCCL, bf16, fp16 with scaler, resume on one GPU
 	@$(BIN)/pytest -q -m gpu tests
 
+test-cluster: install wheel ## Tests on a real Kubernetes (CLUSTER=folder of one to bring up, or KUBECONFIG)
+	@$(BIN)/python tests/cluster/run.py
+
+test-cluster-smoke: install wheel ## The short form: one RayJob, one RayService, one step of traffic
+	@$(BIN)/python tests/cluster/run.py --smoke
+
 wheel: install ## Build the wheel into dist/
 	@$(BIN)/uv build -q --wheel
 

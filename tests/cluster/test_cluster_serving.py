@@ -101,7 +101,7 @@ def test_a_rollout_is_told_by_helms_history_and_events(served: Served) -> None:
     assert (result["failed"], result["fallbacks"]) == (0, 0)
     assert registry.aliases()["champion"] == second.version
     told = [line["description"] for line in served.history() if line["description"].startswith(f"rollout {ended.id} #")]
-    assert len(told) == 5
+    assert len(told) == 5, "start, shadow, 10 %, 50 %, promotion"
     events = served.cluster.list(EVENTS, labels=f"fairlead.dev/rollout={ended.id}")
     assert {event["reason"] for event in events} >= {"RolloutShadow", "RolloutCanary", "RolloutPromoted"}
     assert all(event["involvedObject"]["uid"] == served.service()["metadata"]["uid"] for event in events)

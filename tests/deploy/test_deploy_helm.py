@@ -24,7 +24,8 @@ class HelmWorld(World):
     """The same world with Helm between the loop and the servers."""
 
     def __init__(self, behaviour: Behaviour | None = None, **serving: object) -> None:
-        super().__init__(behaviour, the_plan=plan(steps=[10, 50]), **serving)
+        # KubeRay and Ray take longer than the engine's ticks: what is on its way must not be told anew.
+        super().__init__(behaviour, the_plan=plan(steps=[10, 50]), **{"apply_seconds": 1.5, **serving})
         self.helm = FakeHelm(Release(MODEL, 1, CHAMPION), self._deliver)
         self.generation = 3
 

@@ -196,7 +196,8 @@ def seen(record: RolloutRecord, applied: Release | None, state: HelmState) -> tu
     if generation == wanted == record.applied_generation:
         note = "the servers apply what Helm does not say: the RayService was edited"
         return replace(applied, generation=wanted + 1, rollout=""), note
-    return replace(applied, generation=generation), ""
+    # On its way: Helm has it, the servers do not. Telling it again changes nothing.
+    return replace(applied, generation=generation - 1), ""
 
 
 def _generation_of(record: RolloutRecord, state: HelmState) -> int | None:
