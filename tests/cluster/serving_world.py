@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from onnx import numpy_helper
 
-from fairlead.bundle.bundle import publish
+from fairlead.bundle.bundle import publish, seal
+from fairlead.bundle.calibration import Calibration
 from fairlead.kube import Cluster
 from fairlead.kube.kinds import PODS, RAYSERVICES
+from fairlead.records.model import BundleManifest
 from fairlead.records.registry import Version
 from fairlead.records.rollout import RolloutRecord
 from fairlead.serve.client import ServingClient
 from fairlead.serve.traffic import TrafficPlan, run_traffic
-from fairlead.testing.bundles import sample_table, sealed_bundle
+from fairlead.testing.bundles import sample_table, sealed_bundle, write_draft
 from fairlead.wiring.context import Context, open_context
 
 MODEL = "flights"
@@ -79,11 +83,14 @@ class Served:
         """The project as a command sees it."""
         return open_context(self.file, overrides)
 
-    def register(self, seed: int, change: Callable[[Path], None] | None = None) -> Version:
-        """A new version with other weights."""
+    def register(self, seed: int, *, fails: bool = False) -> Version:
+        """A new version with other weights; one that `fails` raises for some rows."""
         context = self.context()
         folder = self.file.parent / f"draft-{seed}"
-        manifest = sealed_bundle(folder, model=MODEL, seed=seed, run=f"run-{seed}")
+        if fails:
+            manifest = _failing_bundle(folder, seed)
+        else:
+            manifest = sealed_bundle(folder, model=MODEL, seed=seed, run=f"run-{seed}")
         uri = publish(context.store, folder, MODEL)
         return context.registry().register(
             bundle_uri=uri, digest=manifest.digest, run=f"run-{seed}", facts={}, actor="tests", why="a test"
@@ -137,6 +144,17 @@ class Served:
                 assert time.monotonic() < deadline, status
                 time.sleep(0.1)
         return status
+
+
+def _failing_bundle(folder: Path, seed: int) -> BundleManifest:
+    """A bundle whose table lacks the last category (and the one for unknown values): rows with it cannot be answered."""
+    write_draft(folder, seed=seed)
+    model = onnx.load(folder / "model.onnx")
+    (table,) = [tensor for tensor in model.graph.initializer if tensor.name == "table"]
+    table.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(table)[:-2], "table"))
+    onnx.save(model, folder / "model.onnx")
+    lineage = {"data_fingerprint": "f" * 64, "code_version": "test", "seed": seed, "run": f"run-{seed}"}
+    return seal(folder, MODEL, lineage, Calibration("temperature", "binary", 1.5), "# fails\n")
 
 
 class Traffic:

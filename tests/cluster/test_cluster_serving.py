@@ -131,3 +131,27 @@ def test_a_rollback_by_hand_in_the_middle_is_respected(served: Served) -> None:
     print(f"\n{story(ended)}\naborted within {time.monotonic() - start:.1f} s")
     assert ended.phase is Phase.ABORTED
     served.wait(lambda s: s["applied"].candidate is None)
+
+
+def test_a_bad_candidate_is_rolled_back_before_a_user_sees_it(served: Served) -> None:
+    bad = served.register(4, fails=True)
+    context = served.context("deploy.rollout.shadow=off")
+    registry = context.registry()
+    decided: list[float] = []
+
+    def look(record: Any) -> None:
+        if record.phase is Phase.ABORTING and not decided:
+            decided.append(time.monotonic())
+
+    with served.traffic(40) as traffic:
+        record = begin_rollout(context, registry.get("champion"), bad, "tests")
+        ended = host_rollout(context, record, look)
+        seconds = time.monotonic() - decided[0]
+        time.sleep(2)
+    result = traffic.result
+    print(f"\n{story(ended)}\nfrom the decision to the champion alone: {seconds:.1f} s")
+    print({name: result[name] for name in ("sent", "answered", "failed", "fallbacks", "by_arm")})
+    assert ended.phase is Phase.ABORTED
+    assert (result["failed"], result["fallbacks"]) == (0, 0)
+    assert seconds <= 10
+    assert served.client().release()["applied"].candidate is None

@@ -40,7 +40,7 @@ class File:
     bundles: Bundles
     port: int
 
-    def apply(self, release: Release, **changed: Any) -> None:
+    def apply(self, release: Release, /, **changed: Any) -> None:
         """What KubeRay does when `serveConfigV2` changes: the whole file, to the same route of Ray Serve."""
         from ray.serve.context import _get_global_client
         from ray.serve.schema import ServeDeploySchema
