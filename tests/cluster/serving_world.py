@@ -147,7 +147,7 @@ class Served:
 
 
 def _failing_bundle(folder: Path, seed: int) -> BundleManifest:
-    """A bundle whose table lacks the last category (and the one for unknown values): rows with it cannot be answered."""
+    """A bundle whose table lacks the last category and the one for unknown values: rows with these get no answer."""
     write_draft(folder, seed=seed)
     model = onnx.load(folder / "model.onnx")
     (table,) = [tensor for tensor in model.graph.initializer if tensor.name == "table"]
