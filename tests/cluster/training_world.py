@@ -41,8 +41,8 @@ train:
     start_deadline: 300
     deadline: 15m
     ttl: 0
-    head: {cpu: 0.2, memory: 1536MiB, shared_memory: 128MiB}
-    worker: {cpu: 0.2, memory: 1536MiB, shared_memory: 128MiB}
+    head: {cpu: 0.2, memory: 3GiB, shared_memory: 128MiB}
+    worker: {cpu: 0.2, memory: 2GiB, shared_memory: 128MiB}
 evaluate: {baselines: false, bootstrap: 50}
 """
 

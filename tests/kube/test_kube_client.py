@@ -137,6 +137,25 @@ def test_reading_is_tried_again_when_the_server_is_busy(cluster: Cluster, server
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize("log", ["one line\n", '{"status": "ok"}\n', '{"a": 1}\n{"b": 2}\n', ""])
+def test_a_log_is_text_also_when_it_looks_like_json(cluster: Cluster, server: Server, log: str) -> None:
+    server.script = [(200, log)]
+    assert cluster.pod_log("p").strip() == log.strip()
+
+
+def test_a_log_of_a_pod_that_has_not_begun_is_empty(cluster: Cluster, server: Server) -> None:
+    server.script = [refusal(400, "container is waiting to start", name="p")]
+    assert cluster.pod_log("p") == ""
+
+
+def test_a_service_is_reached_through_the_api_server(cluster: Cluster, server: Server) -> None:
+    server.script = [(200, {"logs": "a\nb\n"})]
+    assert cluster.through_service("head", 8265, "/api/jobs/x/logs", {"X-Ray-Authorization": "Bearer t"}) == {
+        "logs": "a\nb\n"
+    }
+    assert server.asked == [("GET", "/api/v1/namespaces/team/services/head:8265/proxy/api/jobs/x/logs")]
+
+
 def test_deleting_what_is_gone_is_fine(cluster: Cluster, server: Server) -> None:
     server.script = [refusal(404, "not found", name="x"), (200, {})]
     assert not cluster.delete(RAYJOBS, "x")

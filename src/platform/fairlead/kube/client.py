@@ -90,17 +90,18 @@ class Cluster:
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         query = [("container", container), ("tailLines", str(lines))]
         try:
-            return str(self._call("GET", path, f"read the log of {pod}", query=query, as_text=True))
+            text = self._call("GET", path, f"read the log of {pod}", query=query, accept="*/*")
         except FairleadError as error:
             if _status(error) in (400, 404):
                 return ""
             raise
+        # The library reads whatever looks like JSON; a log may be one line of it.
+        return text if isinstance(text, str) else json.dumps(text)
 
     def through_service(self, service: str, port: int, path: str, headers: Mapping[str, str]) -> Any:
         """What an HTTP service in the namespace answers to a GET, by way of the API server; JSON."""
         place = f"/api/v1/namespaces/{self.namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
-        text = self._call("GET", place, f"reach the service {service}", headers=headers, as_text=True)
-        return json.loads(text)
+        return self._call("GET", place, f"reach the service {service}", headers=headers, accept="*/*")
 
     def request(
         self,
@@ -134,7 +135,7 @@ class Cluster:
         query: Query | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        as_text: bool = False,
+        accept: str = "application/json",
     ) -> Any:
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
@@ -142,8 +143,8 @@ class Cluster:
         def once() -> Any:
             return self._api.call_api(
                 path, method, {}, [pair for pair in query or [] if pair[1]],
-                {"Accept": "*/*" if as_text else "application/json", **(headers or {})}, body,
-                response_type="str" if as_text else "object", auth_settings=["BearerToken"],
+                {"Accept": accept, **(headers or {})}, body,
+                response_type="object", auth_settings=["BearerToken"],
                 _return_http_data_only=True, _request_timeout=_TIMEOUT_SECONDS,
             )  # fmt: skip
 

@@ -117,7 +117,10 @@ class RayJob(Section):
     store_endpoint: str | None = Field(
         None, description="S3 endpoint as pods reach it; none: AWS_ENDPOINT_URL of the launching environment."
     )
-    head: PodSize = Field(default_factory=lambda: PodSize(memory=2 * 2**30), description="The pod that coordinates.")
+    head: PodSize = Field(
+        default_factory=lambda: PodSize(memory=3 * 2**30),
+        description="The pod that coordinates; below 2 GiB Ray ends its own parts for want of memory.",
+    )
     worker: WorkerPod = Field(default_factory=WorkerPod, description="The pod of each worker.")
     node_selector: dict[str, str] = Field(default_factory=dict, description="Labels that nodes must have.")
     tolerations: tuple[Toleration, ...] = Field((), description="Taints of nodes that pods accept.")

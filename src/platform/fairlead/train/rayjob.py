@@ -30,7 +30,7 @@ from fairlead.logs import get_logger
 from fairlead.spec.rayjob import RayJob
 from fairlead.train.progress import Tell, TrainProgress
 from fairlead.train.rayjob_driver import write_job
-from fairlead.train.rayjob_logs import DriverLog
+from fairlead.train.rayjob_logs import DriverLog, plain
 from fairlead.train.rayjob_render import DIGEST, RUN, Place, label_value, pods_of, render, spec_digest
 from fairlead.train.rayjob_state import State, choose, endpoint_of, started_at, state_of
 from fairlead.train.rayjob_waiting import WaitingReport
@@ -222,7 +222,7 @@ class _Follower:
         raise TrainError(
             f"the RayJob {self.name} {_end_of(state)}",
             where=f"{self.cluster.context}, namespace {self.cluster.namespace}",
-            why=_tail(state.message) or None,
+            why=_cause(state.message) or None,
             fix="The checkpoints are in the store: run the same command again once the cause is gone.",
         )
 
@@ -296,8 +296,11 @@ def _end_of(state: State) -> str:
     return words.get(state.phase) or reasons.get(state.reason) or f"failed ({state.reason or 'no reason'})"
 
 
-def _tail(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+def _cause(message: str) -> str:
+    """The end of what the driver printed; Ray's page on memory in one line."""
+    if "OOM" in message or "low on memory" in message:
+        return "a pod ran out of memory: raise train.rayjob.head.memory or train.rayjob.worker.memory"
+    lines = [line.strip() for line in plain(message).splitlines() if line.strip()]
     return "\n".join(lines[-12:])[-2000:]
 
 

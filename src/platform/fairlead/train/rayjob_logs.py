@@ -1,6 +1,7 @@
 """What a RayJob's driver prints, as it prints it: Ray's job API, reached by way of the API server."""
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,12 @@ _log = get_logger(__name__)
 
 _PORT = 8265
 _TOKEN = "auth_token"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def plain(text: str) -> str:
+    """Without the colours that Ray gives to the lines of workers."""
+    return _COLOUR.sub("", text)
 
 
 class DriverLog:
@@ -45,7 +52,7 @@ class DriverLog:
         start = self._read.get(job_id, 0)
         end = text.rfind("\n") + 1
         self._read[job_id] = max(start, end)
-        return text[start:end].splitlines()
+        return plain(text[start:end]).splitlines()
 
     def _token(self, ray_cluster: str) -> str:
         if ray_cluster not in self._tokens:
