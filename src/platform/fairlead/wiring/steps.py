@@ -85,12 +85,13 @@ def _run(step: str, context_json: str, body: Callable[[Context, StepProgress], O
     clock = SystemClock()
     context = context_from_json(context_json)
     folder = context.run_folder
-    progress = StepProgress(folder / "progress.jsonl", step)
+    progress = StepProgress(folder / "progress.jsonl", step, lambda line: context.tell("progress.json", line))
+    context.tell("progress.json", json.dumps({"step": step, "message": "", "share": None}).encode())
     started = clock.now()
     try:
         outcome = body(context, progress)
     except FairleadError as error:
-        write_atomic(folder / "error.json", json.dumps({"step": step, **error.as_dict()}).encode())
+        context.leave("error.json", json.dumps({"step": step, **error.as_dict()}).encode())
         _record(context, step, started.isoformat(), clock.now().isoformat(), "failed", Outcome({}, error.what))
         raise
     finally:
@@ -112,7 +113,7 @@ def _run(step: str, context_json: str, body: Callable[[Context, StepProgress], O
         )
         result["report_html"] = str(html)
         result["report_markdown"] = render_markdown(outcome.report)
-    write_atomic(folder / "results" / f"{step}.json", json.dumps(result, indent=1).encode())
+    context.leave(f"results/{step}.json", json.dumps(result, indent=1).encode())
     _record(context, step, started.isoformat(), clock.now().isoformat(), "succeeded", outcome)
     return result
 
