@@ -144,16 +144,37 @@ def test_cluster_options_without_a_cluster_are_refused(tmp_path: Path, capsys: C
     assert (code, value["error"]["code"]) == (2, "FL-101")
 
 
-def test_kfps_own_command_submits_the_compiled_pipeline(tmp_path: Path) -> None:
+@pytest.mark.s3
+def test_kfps_own_command_submits_what_was_compiled(tmp_path: Path, s3_store_uri: str, capsys: Cap) -> None:
+    file, package = write_project(tmp_path / "orders", s3_store_uri), tmp_path / "pipeline.yaml"
     with fake_kubeflow(nothing) as kubeflow:
-        golden = compiled.COMPILED / "train_and_release.yaml"
-        kfp = Path(sys.executable).parent / "kfp"
-        command = [kfp, "--endpoint", kubeflow.url, "run", "create", "-e", "orders", "-r", "by hand", "-f", golden]
-        done = subprocess.run([*map(str, command), "context={}"], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        words = ("run", "--on", "cluster", "--to", "register", "--host", kubeflow.url, "--compile", str(package), *FAST)
+        code, value, _ = cli(capsys, file, *words)
+        assert (code, kubeflow.runs) == (0, {})
+        kfp_run(value["command"])
         (run,) = kubeflow.runs.values()
-        assert run.runtime_config.parameters == {"context": "{}"}
+        assert run.runtime_config.parameters == value["parameters"]
         assert set(run.pipeline_spec) == {"pipeline_spec", "platform_spec"}
+
+
+def test_kfps_own_command_submits_the_pipeline_in_the_repository() -> None:
+    with fake_kubeflow(nothing) as kubeflow:
+        golden = str(compiled.COMPILED / "train_and_release.yaml")
+        context = remote_context("0" * 64)
+        kfp_run(["kfp", "--endpoint", kubeflow.url, "run", "create", "-e", "e", "-f", golden, f"context={context}"])
+        (run,) = kubeflow.runs.values()
+        assert run.runtime_config.parameters == {"context": context}
+
+
+def remote_context(archive: str) -> str:
+    """As `remote_json` writes it: kfp's command must leave it the text that it is."""
+    return "project " + json.dumps({"archive": archive})
+
+
+def kfp_run(words: list[str]) -> None:
+    kfp = Path(sys.executable).parent / "kfp"
+    done = subprocess.run([str(kfp), *words[1:]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_kfps_client_uploads_waits_lists_and_schedules(tmp_path: Path) -> None:

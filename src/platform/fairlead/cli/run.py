@@ -19,6 +19,7 @@ fairlead run --set train.epochs=3
 fairlead run --to evaluate
 fairlead run --from evaluate
 fairlead run --from evaluate --run 20260102-030405-ab12
+fairlead run --on cluster --compile pipeline.yaml
 fairlead run --on cluster --wait --host https://kubeflow.example/pipeline --namespace team
 """
 _POLL_SECONDS = 0.1
@@ -54,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", choices=("local", "cluster"), default="local", help="where it runs (default: local)")
     cluster = parser.add_argument_group("with --on cluster")
     cluster.add_argument("--wait", action="store_true", help="follow the run until it ends, and exit as it does")
+    cluster.add_argument(
+        "--compile", metavar="FILE", help="submit nothing: write the compiled pipeline, and say how kfp submits it"
+    )
     cluster.add_argument("--host", metavar="URL", help="Kubeflow Pipelines' API (default: pipeline.host)")
     cluster.add_argument("--namespace", metavar="NAME", help="namespace of the run (default: pipeline.namespace)")
 
@@ -64,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
         from fairlead.cli.run_cluster import run_on_cluster
 
         return run_on_cluster(args)
-    if args.wait or args.host or args.namespace:
-        raise UsageError("--wait, --host and --namespace are for runs on a cluster", fix="add --on cluster")
+    if args.wait or args.compile or args.host or args.namespace:
+        raise UsageError("--wait, --compile, --host and --namespace are for runs on a cluster", fix="add --on cluster")
     return _run_here(args)
 
 

@@ -3,6 +3,8 @@
 import argparse
 import importlib.util
 import os
+import shlex
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ def run_on_cluster(args: argparse.Namespace) -> int:
     from fairlead.cli.run import exit_code, failure, follow
 
     context, place = check(args)
+    if args.compile:
+        return compile_only(args, context, place)
     kubeflow = Kubeflow(place)
     experiment = kubeflow.experiment(place.experiment or context.project.project)
     request = Request(STEPS[0], args.last, parameters(context, place), str(context.run_folder))
@@ -54,6 +58,20 @@ def run_on_cluster(args: argparse.Namespace) -> int:
     value = {"run": run, "link": link, "name": name, "exit_code": exit_code(results), "steps": results}
     emit(args, value, f"run {run}: {results[request.last].get('summary', '')}\nreports: {link}")
     return exit_code(results)
+
+
+def compile_only(args: argparse.Namespace, context: Context, place: Pipeline) -> int:
+    """Write the pipeline to a file, and say how kfp's own command submits it."""
+    given = parameters(context, place)
+    with tempfile.TemporaryDirectory(prefix="fl-submit-") as folder:
+        package = Path(args.compile)
+        package.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(compile_for(place, args.last, Path(folder)), package)
+    experiment = place.experiment or context.project.project
+    words = ["kfp", *(["--endpoint", place.host] if place.host else []), "run", "create", "-e", experiment]
+    words += ["-r", f"{experiment} {context.run}", "-f", str(package), *(f"{key}={given[key]}" for key in given)]
+    emit(args, {"package": str(package), "parameters": given, "command": words}, shlex.join(words))
+    return EXIT_OK
 
 
 def check(args: argparse.Namespace) -> tuple[Context, Pipeline]:
