@@ -17,7 +17,7 @@ from kfp import compiler
 from fairlead.cli import local_pipeline
 from fairlead.wiring import steps
 
-_CACHE_KEYS = {"context", "source", "code", "config"}
+_CACHE_KEYS = {"context", "source", "code", "config", "champion"}
 _ROOT = Path(compiled.__file__).resolve().parents[1]
 
 
@@ -109,6 +109,12 @@ def test_every_cached_step_runs_again_for_other_code_or_configuration(whole: dic
         if name != "deploy":
             taken = {value.get("componentInputParameter") for value in task["inputs"]["parameters"].values()}
             assert {"code", "config"} <= taken, name
+
+
+def test_another_champion_is_compared_with_again(whole: dict[str, Any]) -> None:
+    tasks = whole["root"]["dag"]["tasks"]
+    taken = {name for name, task in tasks.items() if "champion" in task["inputs"]["parameters"]}
+    assert taken == {"evaluate"}
 
 
 def test_a_changed_source_reaches_the_first_step(whole: dict[str, Any]) -> None:

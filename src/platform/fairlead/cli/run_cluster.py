@@ -20,6 +20,7 @@ from fairlead.registry.environment import code_version
 from fairlead.spec.pipeline import Pipeline
 from fairlead.store.archives import MAX_BYTES, publish_folder
 from fairlead.wiring.context import Context, remote_json
+from fairlead.wiring.models import champion
 
 POLL_SECONDS = 1.0
 
@@ -136,6 +137,7 @@ def parameters(context: Context, place: Pipeline) -> dict[str, str | int]:
         "source": source,
         "code": code_version(context.base),
         "config": context.loaded.sha256,
+        "champion": found.digest if (found := champion(context)) is not None else "",
     }
 
 
