@@ -83,6 +83,19 @@ def test_without_waiting_the_run_and_its_page_are_told(tmp_path: Path, s3_store_
 
 
 @pytest.mark.s3
+def test_an_api_that_fails_for_a_while_does_not_end_the_following(
+    tmp_path: Path, s3_store_uri: str, capsys: Cap
+) -> None:
+    file = write_project(tmp_path / "orders", s3_store_uri)
+    with fake_kubeflow(nothing) as kubeflow:
+        kubeflow.outage = 2
+        words = ("run", "--on", "cluster", "--wait", "--to", "register", "--host", kubeflow.url)
+        code, value, said = cli(capsys, file, *words, *FAST)
+        assert (code, kubeflow.outage) == (0, 0), said
+        assert all(result["cached"] for result in value["steps"].values())  # it succeeded, and no step left anything
+
+
+@pytest.mark.s3
 @pytest.mark.parametrize(
     ("host", "namespace", "token", "code", "fix"),
     [

@@ -16,13 +16,14 @@ from typing import Any
 
 from fairlead.cli.kubeflow_refusals import refused
 from fairlead.cli.local_pipeline import Event, Request
-from fairlead.errors import KeyMissing, SpecError
+from fairlead.errors import ClusterUnreachable, KeyMissing, SpecError
 from fairlead.logs import get_logger
 from fairlead.spec.pipeline import Pipeline
 from fairlead.wiring.context import Context, run_key
 
 TOKEN_FILE_VARIABLE = "FAIRLEAD_KFP_TOKEN_FILE"
 _ENDED = {"SUCCEEDED": 0, "FAILED": 1, "CANCELED": 1, "SKIPPED": 1}
+_PATIENCE_POLLS = 60
 _CACHED = "taken from Kubeflow's cache: data, code and configuration are those of an earlier run"
 
 _log = get_logger(__name__)
@@ -60,11 +61,6 @@ class Kubeflow:
         with self._errors(f"ask for the run {run}"), _quiet():
             return self._client.get_run(run)
 
-    def terminate(self, run: str) -> None:
-        """Have a run stopped."""
-        with self._errors(f"stop the run {run}"), _quiet():
-            self._client.terminate_run(run)
-
     def link(self, run: str) -> str:
         """Where a person looks at a run."""
         return f"{self.host}/#/runs/details/{run}"
@@ -89,11 +85,22 @@ class ClusterPipeline:
         self._announced: set[str] = set()
         self._told = b""
         self._seen: Any = None
+        self._silence = 0
         self.log = kubeflow.link(run)
 
     def poll(self) -> int | None:
-        """0 when the run has succeeded, 1 when it has ended otherwise, None while it goes on."""
-        self._seen = self._kubeflow.run(self._run)
+        """0 when the run has succeeded, 1 when it has ended otherwise, None while it goes on.
+
+        An API that does not answer is asked again: the run does not depend on it."""
+        try:
+            self._seen = self._kubeflow.run(self._run)
+        except ClusterUnreachable as error:
+            self._silence += 1
+            if self._silence > _PATIENCE_POLLS:
+                raise
+            _log.warning("%s; asking again", error.what)
+            return None
+        self._silence = 0
         return _ENDED.get(str(self._seen.state or ""))
 
     def events(self) -> Iterator[Event]:

@@ -36,11 +36,13 @@ class Refused(Exception):
 class FakeKubeflow:
     """What the API holds. `execute(pipeline_spec, parameters, run, ended)` runs a pipeline and fills `ended`.
 
-    `token`: the only one that is let in; `namespaces`: those of a multi-user installation, () for one without users."""
+    `token`: the only one that is let in; `namespaces`: those of a multi-user installation, () for one without users.
+    `outage`: so many of the next questions about a run get a 503."""
 
     def __init__(self, execute: Execute, *, token: str = "", namespaces: tuple[str, ...] = ()) -> None:
         self._execute, self._token, self._namespaces = execute, token, namespaces
         self.url = ""
+        self.outage = 0
         self.experiments: dict[str, Any] = {}
         self.pipelines: dict[str, Any] = {}
         self.versions: dict[str, Any] = {}
@@ -56,7 +58,6 @@ class FakeKubeflow:
             ("POST", r"/runs", self._create_run),
             ("GET", r"/runs", self._list_runs),
             ("GET", r"/runs/([^/:]+)", self._get_run),
-            ("POST", r"/runs/([^/:]+):terminate", self._terminate),
             ("POST", r"/pipelines/upload", self._upload),
             ("POST", r"/pipelines/upload_version", self._upload_version),
             ("GET", r"/pipelines", self._list_pipelines),
@@ -115,12 +116,17 @@ class FakeKubeflow:
 
     def _carry_out(self, run: Any, ended: Ended) -> None:
         run.state = "RUNNING"
-        self._execute(run.pipeline_spec, dict(run.runtime_config.parameters or {}), run.run_id, ended)
-        if run.state == "RUNNING":
-            run.error = kfp_server_api.GoogleRpcStatus(code=9, message=ended.failure) if ended.failure else None
-            run.state = ended.state
+        try:
+            self._execute(run.pipeline_spec, dict(run.runtime_config.parameters or {}), run.run_id, ended)
+        except Exception as error:  # whoever follows the run has to see it end
+            ended.failure = f"the pipeline could not be run: {error!r}"
+        run.error = kfp_server_api.GoogleRpcStatus(code=9, message=ended.failure) if ended.failure else None
+        run.state = ended.state
 
     def _get_run(self, run: str, **_: Any) -> Any:
+        if self.outage:
+            self.outage -= 1
+            raise Refused(503, "upstream connect error")
         if run not in self.runs:
             raise Refused(404, f"run {run} not found")
         found = self.runs[run]
@@ -134,10 +140,6 @@ class FakeKubeflow:
     def _list_runs(self, *, query: dict[str, str], **_: Any) -> Any:
         found = _filtered(self.runs.values(), query)
         return kfp_server_api.V2beta1ListRunsResponse(runs=found, total_size=len(found))
-
-    def _terminate(self, run: str, **_: Any) -> Any:
-        self._get_run(run).state = "CANCELED"
-        return {}
 
     def _upload(self, *, query: dict[str, str], body: bytes) -> Any:
         _pipeline_in(body)
