@@ -56,7 +56,7 @@ def helm_of(context: Context) -> HelmProgram:
 
 def cluster_client(context: Context) -> ServingClient:
     """A client of the release's servers, whether or not they answer. Raises ServeError when its token is not there."""
-    release, place = release_name(context), context.project.deploy.cluster
+    release = release_name(context)
     named = os.environ.get(TOKEN_FILE_VARIABLE)
     if named:
         token = read_token(Path(named))
@@ -71,10 +71,13 @@ def cluster_client(context: Context) -> ServingClient:
                 f"{TOKEN_FILE_VARIABLE}",
             )
         token = base64.b64decode(secret["data"]["token"]).decode().strip()
-    return ServingClient(place.url or _service_url(context), token)
+    return ServingClient(serving_url(context), token)
 
 
-def _service_url(context: Context) -> str:
+def serving_url(context: Context) -> str:
+    """Where the release's servers answer from here. Raises ServeError when only pods reach them."""
+    if context.project.deploy.cluster.url:
+        return context.project.deploy.cluster.url
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         release = release_name(context)
         raise ServeError(

@@ -53,7 +53,8 @@ def start_job(context: Context, version: Version) -> StartedJob:
     digest = publish_folder(context.store, context.base, ("*.parquet", "*.csv", "*.jsonl"))
     overrides = [*context.overrides, *_IN_POD, f"deploy.cluster.namespace={cluster.namespace}"]
     command = ["python", "-m", "fairlead.cli.archived", context.project.store, digest, "rollout", "start"]
-    command += ["-f", str(context.loaded.path.relative_to(context.base)), "--version", str(version.number)]
+    file = context.loaded.path.resolve().relative_to(context.base.resolve()).as_posix()
+    command += ["-f", file, "--version", str(version.number)]
     for override in overrides:
         command += ["--set", override]
     endpoint = place.store_endpoint or os.environ.get("AWS_ENDPOINT_URL", "")

@@ -8,7 +8,7 @@ from fairlead.deploy.rollout.start import open_rollout
 from fairlead.records.rollout import Phase
 from fairlead.serve.traffic import TrafficPlan, run_traffic
 from fairlead.wiring.context import Context
-from fairlead.wiring.serving import read_state
+from fairlead.wiring.serving import on_cluster, read_state
 
 _MEASURED = frozenset({Phase.SHADOW, Phase.CANARY, Phase.WATCHING})
 _LOOK_SECONDS = 0.5
@@ -33,11 +33,9 @@ def send_traffic(
     if while_rollout:
         say("waiting for a rollout")
         _wait_for_rollout(context)
-    state = read_state(context)
-    serve = context.project.serve
     project = context.project
     plan = TrafficPlan(
-        url=url or (state.url if state else f"http://{serve.host}:{serve.port}"),
+        url=url or _serving_url(context),
         model=project.project,
         data=data,
         base=context.base,
@@ -52,6 +50,15 @@ def send_traffic(
     )
     stop = _RolloutEnded(context) if while_rollout else None
     return run_traffic(plan, stop=stop, say=say)
+
+
+def _serving_url(context: Context) -> str:
+    if on_cluster(context):
+        from fairlead.wiring.cluster import serving_url
+
+        return serving_url(context)
+    state, serve = read_state(context), context.project.serve
+    return state.url if state else f"http://{serve.host}:{serve.port}"
 
 
 def _wait_for_rollout(context: Context) -> None:
