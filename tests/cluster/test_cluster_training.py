@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from training_world import IMAGE, has_image, messages, prepare, rayjobs, trainers, until, write_project
 
 from fairlead.cli import main
 from fairlead.errors import ClusterConflict, ClusterRefused, PodsCannotRun, TrainError
 from fairlead.kube import Cluster
-from fairlead.kube.kinds import NODES, PODS, QUOTAS, RAYJOBS, SECRETS
+from fairlead.kube.kinds import NODES, PODS, QUOTAS, RAYJOBS, SECRETS, SERVICE_ACCOUNTS, Kind
 from fairlead.store import open_store
 from fairlead.testing.seaweedfs import S3Server
 from fairlead.wiring import steps
@@ -269,6 +271,32 @@ def at_run(job: dict[str, Any], run: str) -> bool:
     return bool((job["metadata"].get("labels") or {}).get("fairlead.dev/run-id") == run)
 
 
+def account(cluster: Cluster, name: str, rules: list[dict[str, Any]], folder: Path) -> Path:
+    """A kubeconfig of a service account that may do what the rules say, and nothing else."""
+    rbac = "rbac.authorization.k8s.io"
+    cluster.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+    role = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules}
+    cluster.create(Kind(rbac, "v1", "roles"), role)
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": cluster.namespace}],
+    }
+    cluster.create(Kind(rbac, "v1", "rolebindings"), binding)
+    path = SERVICE_ACCOUNTS.path(cluster.namespace, name, "token")
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = cluster.request("POST", path, "ask for a token", body=request)["status"]["token"]
+    config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
+    config["users"] = [{"name": name, "user": {"token": token}}]
+    config["contexts"] = [{"name": name, "context": {"cluster": config["clusters"][0]["name"], "user": name}}]
+    config["current-context"] = name
+    file = folder / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
 class TestDoctor:
     """`fairlead doctor --on cluster` finds what is there and what is not."""
 
@@ -304,6 +332,26 @@ class TestDoctor:
         for name in ("image", "gpu nodes", "worker pod"):
             assert found[name][0]["status"] == "problem", found[name]
             assert found[name][0]["fix"]
+
+    def test_an_account_with_the_trainers_role_is_told_what_else_it_misses(
+        self, cluster: Cluster, cluster_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rules = [{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "create", "patch", "delete"]}]
+        context = account(cluster, "runner", rules, tmp_path)
+        file = write_project(tmp_path / "p", cluster_store, cluster)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(context))
+            code, found = self.findings(file, capsys)
+        assert code == 8
+        problems = {each["message"]: each["fix"] for each in found["permissions"] if each["status"] == "problem"}
+        assert problems == {
+            f"may not list {kind} (say why a job waits)": f"kubectl create role fairlead-{kind} -n {cluster.namespace} "
+            f"--verb=list --resource={kind}, and bind it"
+            for kind in ("pods", "events")
+        }
+        assert found["kuberay"][0]["message"].startswith("the CRD rayjobs.ray.io is installed")
+        assert found["nodes"][0]["status"] == "note"
+        assert "clusterrole" in found["nodes"][0]["fix"]
 
     def test_a_namespace_that_is_not_there(
         self, cluster: Cluster, cluster_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ import yaml
 
 from fairlead.errors import ClusterConflict, ClusterIncomplete, ClusterRefused, ClusterUnreachable, PodsCannotRun
 from fairlead.kube import Cluster, open_cluster
-from fairlead.kube.kinds import PODS, RAYJOBS
+from fairlead.kube.kinds import NODES, PODS, RAYJOBS
 from fairlead.kube.quantities import amount
 
 FORBIDDEN = (
@@ -154,6 +154,15 @@ def test_a_service_is_reached_through_the_api_server(cluster: Cluster, server: S
         "logs": "a\nb\n"
     }
     assert server.asked == [("GET", "/api/v1/namespaces/team/services/head:8265/proxy/api/jobs/x/logs")]
+
+
+def test_what_the_whole_cluster_has_needs_a_cluster_role(cluster: Cluster, server: Server) -> None:
+    server.script = [
+        refusal(403, 'User "u" cannot list resource "nodes" in API group "" at the cluster scope'),
+    ]
+    with pytest.raises(ClusterRefused, match="u may not list nodes") as caught:
+        cluster.list(NODES)
+    assert "kubectl create clusterrole fairlead-list-nodes --verb=list --resource=nodes" in str(caught.value.fix)
 
 
 def test_deleting_what_is_gone_is_fine(cluster: Cluster, server: Server) -> None:

@@ -78,11 +78,14 @@ def _forbidden(what: str, where: str, namespace: str, message: str) -> Environme
     group = f".{found['group']}" if found["group"] else ""
     resource, _, below = found["resource"].partition("/")
     sub = f"/{below}" if below else ""
+    role = f"fairlead-{found['verb']}-{resource}"
+    everywhere = "at the cluster scope" in message
+    scope = f"clusterrole {role}" if everywhere else f"role {role} -n {namespace}"
     return ClusterRefused(
         f"{found['user']} may not {found['verb']} {resource}{group}{sub} (tried to {what})",
         where=where,
         why=message,
-        fix=f"kubectl create role fairlead-{found['verb']}-{resource} -n {namespace} --verb={found['verb']} "
+        fix=f"kubectl create {scope} --verb={found['verb']} "
         f"--resource={resource}{group}{sub}, and bind it; k8s/rbac.yaml has the whole role",
     )
 

@@ -16,7 +16,7 @@ from fairlead.spec.project import Project
 from fairlead.spec.rayjob import RayJob
 from fairlead.train.rayjob_render import Place, pods_of, render
 from fairlead.wiring.context import Context, open_context
-from fairlead.wiring.doctor import Finding
+from fairlead.wiring.doctor import Finding, Status
 from fairlead.wiring.doctor_probe import probe
 
 _LEVEL = "pod-security.kubernetes.io/enforce"
@@ -41,7 +41,7 @@ def examine_cluster(project_file: Path, overrides: tuple[str, ...] = ()) -> list
     checks: list[tuple[str, Check]] = [
         ("namespace", lambda: _namespace(cluster)),
         ("kuberay", lambda: _kuberay(cluster)),
-        ("permissions", lambda: _permissions(cluster)),
+        ("permissions", lambda: _permissions(cluster, context.project if context else None)),
         ("storage class", lambda: _storage_class(cluster)),
         ("nodes", lambda: _nodes(cluster, pods)),
         ("quota", lambda: _quota(cluster, context.project if context else None)),
@@ -109,12 +109,12 @@ def _namespace(cluster: Cluster) -> Iterator[Finding]:
 def _kuberay(cluster: Cluster) -> Iterator[Finding]:
     for kind in (RAYJOBS, RAYSERVICES):
         try:
-            cluster.list(kind)
+            cluster.get(kind, "fairlead-doctor")  # that there is none says that the kind is known
         except FairleadError as error:
             if "does not know this kind" in error.what:
                 yield Finding("kuberay", "problem", f"the CRD {kind.words} is not installed", _INSTALL)
             else:
-                yield Finding(f"kuberay {kind.plural}", "problem", error.what, error.fix)
+                yield Finding("kuberay", "note", f"not looked at: {error.what}", error.fix)
             continue
         yield Finding("kuberay", "ok", f"the CRD {kind.words} is installed{_crd_version(cluster, kind.words)}")
     answer = cluster.request("GET", "/api/v1/pods", "list pods of all namespaces", query=[("labelSelector", _OPERATOR)])
@@ -141,26 +141,28 @@ def _ready(pod: Mapping[str, Any]) -> bool:
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
-def _permissions(cluster: Cluster) -> Iterator[Finding]:
+def _permissions(cluster: Cluster, project: Project | None) -> Iterator[Finding]:
+    serves = project is not None and project.deploy.on == "cluster"
     for title, table in (("training", TRAINING), ("serving", SERVING), ("looking around", LOOKING)):
         allowed = 0
         for permission in table:
             missing = [verb for verb in permission.verbs if not cluster.may(verb, permission.kind, permission.below)]
             allowed += len(permission.verbs) - len(missing)
             if missing:
-                yield _refusal(cluster, permission, missing)
+                needed = not permission.optional and (table is not SERVING or serves)
+                yield _refusal(cluster, permission, missing, "problem" if needed else "note")
         total = sum(len(permission.verbs) for permission in table)
         yield Finding("permissions", "ok" if allowed == total else "note", f"{title}: {allowed} of {total} verbs")
 
 
-def _refusal(cluster: Cluster, permission: Permission, missing: list[str]) -> Finding:
+def _refusal(cluster: Cluster, permission: Permission, missing: list[str], status: Status) -> Finding:
     verbs = ",".join(missing)
     scope = "clusterrole" if not permission.kind.namespaced else "role"
     where = "" if not permission.kind.namespaced else f" -n {cluster.namespace}"
     name = f"fairlead-{permission.kind.plural}"
     fix = f"kubectl create {scope} {name}{where} --verb={verbs} --resource={permission.resource}"
-    text = f"may not {verbs} {permission.resource}: needed to {permission.what_for}"
-    return Finding("permissions", "note" if permission.optional else "problem", text, f"{fix}, and bind it")
+    text = f"may not {verbs} {permission.resource} ({permission.what_for})"
+    return Finding("permissions", status, text, f"{fix}, and bind it")
 
 
 def _storage_class(cluster: Cluster) -> Iterator[Finding]:
@@ -197,7 +199,7 @@ def _nodes(cluster: Cluster, pods: RayJob | None) -> Iterator[Finding]:
     wanted = pods.worker.gpus if pods else 0
     if total:
         having = ", ".join(f"{name} {count}" for name, count in sorted(gpus.items()) if count)
-        status: Any = "ok" if max(gpus.values()) >= wanted else "problem"
+        status: Status = "ok" if max(gpus.values()) >= wanted else "problem"
         yield Finding("gpu nodes", status, f"{total} of {resource} ({having})", "lower train.rayjob.worker.gpus")
     else:
         text = f"no node offers {resource}" + (f", and train.rayjob.worker.gpus is {wanted}" if wanted else "")
