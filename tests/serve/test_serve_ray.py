@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import ray
 from conftest import Bundles, copy_of
 from server_process import free_port
 from tiny_models import FEATURES, MODEL, ROW, table, write_bundle
@@ -89,6 +90,7 @@ def serving(published: Bundles, local_ray: str, tmp_path_factory: pytest.TempPat
     with ServingClient(url, read_token(token_file(bundles.base)), MODEL) as client:
         yield Serving(bundles, client)
     stop_ray_serving(MODEL, local_ray)
+    ray.shutdown()  # this process's connection; tests of other modules make their own
 
 
 def test_weights_change_under_load_and_nothing_fails_or_moves(serving: Serving) -> None:

@@ -118,14 +118,21 @@ class TestSharedRay:
             process.kill()
             process.communicate()
 
-    def test_no_port_answers_http_without_the_token(self, local_ray: str, local_ray_base: Path) -> None:
+    def test_without_the_token_http_gives_numbers_of_prometheus_and_nothing_else(
+        self, local_ray: str, local_ray_base: Path
+    ) -> None:
         ray = found(local_ray_base)
         members = rays.session_of(local_ray_base, ray)
         ports = {each.port for each in processes.listeners(members)}
         assert len(ports) > 3
-        for port in ports:
-            for path in ("/api/version", "/api/jobs/", "/api/job_agent/jobs/", "/api/actors"):
-                assert status_of(f"http://127.0.0.1:{port}{path}") != 200, (port, path)
+        answers = {
+            (port, path): answer_of(f"http://127.0.0.1:{port}{path}")
+            for port in ports
+            for path in ("/api/version", "/api/jobs/", "/api/job_agent/jobs/", "/api/actors")
+        }
+        assert 401 in {status for status, _ in answers.values()}
+        given = {place: text for place, (status, text) in answers.items() if status == 200}
+        assert {text[:6] for text in given.values()} <= {"# HELP"}, given
 
     def test_every_port_is_on_loopback(self, local_ray: str, local_ray_base: Path) -> None:
         ray = found(local_ray_base)
@@ -240,12 +247,12 @@ def found(base: Path) -> rays.LocalRay:
     return ray
 
 
-def status_of(url: str) -> int:
-    """The HTTP status without a token, 0 for no HTTP."""
+def answer_of(url: str) -> tuple[int, str]:
+    """The HTTP status without a token and how the body begins; 0 for no HTTP."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
-                return int(answer.status)
+                return int(answer.status), answer.read(200).decode(errors="replace")
         except urllib.error.HTTPError as error:
-            return error.code
-    return 0
+            return error.code, ""
+    return 0, ""
