@@ -68,7 +68,7 @@ class Reader:
         return ended
 
     def make_it_quick(self) -> None:
-        """Fewer passes, no second network and no baselines, and a port that is free; the rest stays as `init` wrote it."""
+        """Fewer passes, no second network, no baselines, a free port; the rest stays as `init` wrote it."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
