@@ -1,5 +1,6 @@
 """How a step tells the terminal where it is: JSON lines in the run's folder that `fairlead run` follows."""
 
+import contextlib
 import json
 import threading
 import time
@@ -40,6 +41,8 @@ class StepProgress:
                 self._pending = None
 
     def _write(self, event: dict[str, object]) -> None:
-        if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
+        if self._file is None:
+            return
+        # A full disk fails the work, not the talk about it.
+        with contextlib.suppress(OSError), self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
