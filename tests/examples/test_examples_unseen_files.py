@@ -26,7 +26,7 @@ class Folder:
         """The JSON result of a command that has to succeed."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "fairlead.cli", *words, "-o", "json"],
+            [sys.executable, "-m", "fairlead.cli", *words, "-o", "json"],
             capture_output=True, text=True, cwd=self.path, env=clean, timeout=280, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
