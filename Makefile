@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := dev
 
-.PHONY: help install demo test check unit integration bench verify test-gpu wheel clean
+.PHONY: help install demo test check unit integration bench verify test-gpu test-cluster test-cluster-smoke images wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,10 +30,10 @@ check: install ## Format, lint, types, imports
 	@$(BIN)/mypy
 
 unit: install ## Fast tests
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not ray and not gpu and not s3' tests
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not ray and not gpu and not s3 and not cluster' tests
 
 integration: install ## Tests on a real local Ray and a real S3 server
-	@$(BIN)/pytest -q -m '(ray or s3) and not gpu' tests
+	@$(BIN)/pytest -q -m '(ray or s3) and not gpu and not cluster' tests
 
 bench: install ## Every figure that the documentation quotes, side by side with its peer
 	@$(BIN)/python benchmarks/run.py
@@ -44,8 +44,17 @@ verify: install ## Regenerate derived files (schema, reference, compiled pipelin
 test-gpu: install ## NCCL, bf16, fp16 with scaler, resume on one GPU
 	@$(BIN)/pytest -q -m gpu tests
 
+test-cluster: install wheel ## Tests on a real Kubernetes (CLUSTER=folder of one to bring up, or KUBECONFIG)
+	@$(BIN)/python tests/cluster/run.py
+
+test-cluster-smoke: install wheel ## The short form: one RayJob, one RayService, one step of traffic
+	@$(BIN)/python tests/cluster/run.py --smoke
+
 wheel: install ## Build the wheel into dist/
 	@$(BIN)/uv build -q --wheel
+
+images: wheel ## Build the container images with buildah, podman or docker (BASE=, REGISTRY=, ONLY="serving runner")
+	@$(BIN)/python images/build.py $(ONLY)
 
 clean: ## Remove what the other commands made
 	rm -rf $(VENV) dist demo .fairlead .mypy_cache .pytest_cache .ruff_cache

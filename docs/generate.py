@@ -1,4 +1,5 @@
-"""Writes docs/reference/ from the code: the command line, the project file, the errors, the metrics.
+"""Writes docs/reference/ from the code: the command line, the project file, the errors, the metrics; of the chart what
+its values are, and its dashboard; and the samples in k8s/.
 
 python docs/generate.py            write the files
 python docs/generate.py --check    exit 1 and name the files that differ
@@ -14,15 +15,22 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from fairlead.cli.frame import Parser, build_parser
 from fairlead.cli.verbs import EXIT_CODES, VERBS, top_help
+from fairlead.deploy.backends.helm_files import schema_file as values_schema_file
+from fairlead.deploy.backends.helm_files import values_file, values_table
+from fairlead.serve.dashboard import dashboard_file
 from fairlead.spec.explain import error_docs, section_words
 from fairlead.spec.fields import FieldDoc, all_fields
 from fairlead.spec.schema import json_schema
 
 FOLDER = Path(__file__).resolve().parent / "reference"
+ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "helm" / "fairlead-model"
+FLIGHTS = ROOT / "examples" / "flights" / "fairlead.yaml"
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run it again. -->\n\n"
 
 
@@ -122,6 +130,43 @@ def metrics_page() -> str | None:
     return "".join(parts)
 
 
+def chart_readme() -> str:
+    """The chart's README: its prose with the table of values."""
+    return (CHART / "README.md.gotmpl").read_text(encoding="utf-8").replace("{{ values }}", values_table())
+
+
+def sample_rayjob() -> str:
+    """The training job of the flights example."""
+    from fairlead.spec.load import load_project
+    from fairlead.train.rayjob_render import Place, render
+
+    told = (
+        "train.launcher=rayjob",
+        "train.rayjob.image=localhost/fairlead-platform:0.1.0",
+        "store=s3://models/flights",
+    )
+    project = load_project(FLIGHTS, told).project
+    job = render(project.train, Place(project.project, "sample", "sample", project.store, "fits/sample"))
+    job["metadata"]["namespace"] = "fairlead"
+    head = "# Written by docs/generate.py: what examples/flights with train.launcher: rayjob creates.\n"
+    return head + yaml.safe_dump(job, sort_keys=False, width=120)
+
+
+def sample_rayservice() -> str | None:
+    """The served flights example, as the chart renders it; needs the wheel helm-python-sdk."""
+    if importlib.util.find_spec("helm_python") is None:
+        return None
+    from helm_python import Chart
+
+    values = yaml.safe_load((ROOT / "k8s" / "samples-values.yaml").read_text())
+    values["serve"] = yaml.safe_load(FLIGHTS.read_text())["serve"]
+    with Chart.load(CHART) as chart:
+        files = chart.render(values, name="flights", namespace="fairlead", revision=1)
+    parts = [text.strip() for name, text in sorted(files.items()) if name.endswith(".yaml") and text.strip()]
+    head = "# Written by docs/generate.py: helm template flights helm/fairlead-model -f k8s/samples-values.yaml,\n"
+    return head + "# with the serve section of examples/flights.\n" + "\n---\n".join(parts) + "\n"
+
+
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
@@ -133,6 +178,16 @@ PAGES: dict[str, Callable[[], str | None]] = {
     "spec.schema.json": schema_file,
     "metrics.md": metrics_page,
 }
+CHART_FILES: dict[str, Callable[[], str | None]] = {
+    "values.yaml": values_file,
+    "values.schema.json": values_schema_file,
+    "README.md": chart_readme,
+    "files/dashboard.json": dashboard_file,
+}
+SAMPLES: dict[str, Callable[[], str | None]] = {
+    "sample-rayjob.yaml": sample_rayjob,
+    "sample-rayservice.yaml": sample_rayservice,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -141,14 +196,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only compare")
     check = parser.parse_args(argv).check
     differing = []
-    for name, make in PAGES.items():
-        text, path = make(), FOLDER / name
+    files = [(f"docs/reference/{name}", FOLDER / name, make) for name, make in PAGES.items()]
+    files += [(f"helm/fairlead-model/{name}", CHART / name, make) for name, make in CHART_FILES.items()]
+    files += [(f"k8s/{name}", ROOT / "k8s" / name, make) for name, make in SAMPLES.items()]
+    for name, path, make in files:
+        text = make()
+        if text is None:
+            continue
         old = path.read_text(encoding="utf-8") if path.exists() else None
         if text == old:
             continue
-        differing.append(f"docs/reference/{name}")
-        if not check and text is not None:
-            FOLDER.mkdir(parents=True, exist_ok=True)
+        differing.append(name)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if check and differing:
         print(f"differs from the code: {', '.join(differing)}; run python docs/generate.py", file=sys.stderr)

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from fairlead.components.image import DEFAULT_IMAGE, IMAGE
-from fairlead.pipelines.train_and_release import train_and_release
+from fairlead.pipelines.on_cluster import train_and_release
 from kfp import compiler
 
 COMPILED = Path(__file__).resolve().parent / "compiled"

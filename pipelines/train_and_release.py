@@ -4,7 +4,7 @@ The fingerprints are parameters because Kubeflow's cache looks at parameters onl
 the code or the configuration is another one. The last step is never cached: traffic is not a function of parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fairlead.components.deploy import deploy
@@ -115,14 +115,22 @@ def build(first: str = "validate", last: str = "deploy") -> Callable[..., Any]:
             "digest": digest,
             "version": version,
         }
-        for name in chosen:
-            task = STEPS[name](**{port: known[port] for port in inputs_of(name)})
-            task.set_display_name(TITLES[name])
-            known |= {port: task.outputs[port] for port in outputs_of(name)}
-            if name == "deploy":
-                task.set_caching_options(False)
+        chain(chosen, known)
 
     return part
+
+
+def chain(chosen: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The tasks of these steps, each fed from `known` and from the steps before it."""
+    tasks, fed = {}, dict(known)
+    for name in chosen:
+        task = STEPS[name](**{port: fed[port] for port in inputs_of(name)})
+        task.set_display_name(TITLES[name])
+        fed |= {port: task.outputs[port] for port in outputs_of(name)}
+        if name == "deploy":
+            task.set_caching_options(False)
+        tasks[name] = task
+    return tasks
 
 
 def inputs_of(step: str) -> list[str]:

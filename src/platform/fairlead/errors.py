@@ -398,6 +398,38 @@ class StepDied(EnvironmentProblem):
     code = "FL-804"
 
 
+class ClusterUnreachable(EnvironmentProblem):
+    """No Kubernetes answers: there is no kubeconfig, no such context in it, or nothing at its address."""
+
+    code = "FL-805"
+
+
+class ClusterRefused(EnvironmentProblem):
+    """Kubernetes answers and says no: the credentials are not accepted, the account may not do this, or a policy or
+    the object's own schema forbids it. Nothing was changed."""
+
+    code = "FL-806"
+
+
+class ClusterIncomplete(EnvironmentProblem):
+    """The cluster lacks something that this needs: a CRD, an operator that runs, a namespace, a Secret."""
+
+    code = "FL-807"
+
+
+class PodsCannotRun(EnvironmentProblem):
+    """Pods wait for something that does not come: no node has room, the image cannot be pulled, a quota is used up, or
+    a policy keeps them out. What was created for them has been deleted again."""
+
+    code = "FL-808"
+
+
+class ClusterConflict(EnvironmentProblem):
+    """An object of this name exists in the cluster, and is somebody else's or something else. It was left alone."""
+
+    code = "FL-809"
+
+
 def all_errors() -> list[type[FairleadError]]:
     """Every error class, by code."""
     found: list[type[FairleadError]] = []

@@ -9,12 +9,16 @@ HELP = "put a version on the servers, or show what they serve"
 EXAMPLES = """
 fairlead deploy
 fairlead deploy --version 3
+fairlead deploy --version 3 --on cluster
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `fairlead deploy`."""
     parser.add_argument("--version", default=None, help="bring this version to traffic: bootstrap or rollout")
+    parser.add_argument(
+        "--on", choices=("local", "cluster"), default=None, help="where the servers are (default: deploy.on)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from fairlead.wiring.models import arm_of, champion
     from fairlead.wiring.serving import ensure_serving
 
+    if args.on is not None:
+        args.set = [*args.set, f"deploy.on={args.on}"]
     context = new_context(args, manual_run_id())
     if args.version is not None:
         version = context.registry().get(args.version)

@@ -14,12 +14,16 @@ HELP = "check this machine and project: Python, extras, memory, disk, ports, sto
 EXAMPLES = """
 fairlead doctor
 fairlead doctor -o json
+fairlead doctor --on cluster
 """
 _MARKS = {"ok": ("✓", "green"), "note": ("i", "cyan"), "warning": ("!", "yellow"), "problem": ("✗", "bold red")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No arguments of its own."""
+    """Where to look."""
+    parser.add_argument(
+        "--on", choices=("local", "cluster"), default="local", help="this machine, or the cluster of train.rayjob"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +31,11 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from fairlead.errors import EXIT_OK, EnvironmentProblem
-    from fairlead.wiring.doctor import examine
+
+    if args.on == "cluster":
+        from fairlead.wiring.doctor_cluster import examine_cluster as examine
+    else:
+        from fairlead.wiring.doctor import examine
 
     findings = examine(Path(args.file), tuple(args.set))
     problems = sum(finding.status == "problem" for finding in findings)

@@ -19,6 +19,11 @@ def _id_argument(parser: argparse.ArgumentParser) -> None:
 
 def _start_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", default="candidate", help="the candidate: number or alias (default: candidate)")
+    parser.add_argument(
+        "--in-cluster",
+        action="store_true",
+        help="host it in a Job of the cluster, and return (needs deploy.on: cluster)",
+    )
 
 
 def _start(args: argparse.Namespace) -> int:
@@ -36,6 +41,8 @@ def _start(args: argparse.Namespace) -> int:
         )
     if current.number == candidate.number:
         raise RolloutError(f"version {candidate.number} is the champion already", fix="name another with --version")
+    if args.in_cluster:
+        return _start_in_cluster(args, context, candidate)
     ensure_serving(context, arm_of(current))
     record = begin_rollout(context, current, candidate, actor())
     say(f"rollout {record.id}: version {candidate.number} against champion {current.number}")
@@ -54,6 +61,20 @@ def _start(args: argparse.Namespace) -> int:
     report = finish_rollout(context, ended)
     emit(args, ended, f"{deciding_sentence(ended)}\nreport: {report}")
     return {"promoted": 0, "aborted": EXIT_VERDICT_FAIL}.get(ended.phase.value, EXIT_NOT_ENOUGH_EVIDENCE)
+
+
+def _start_in_cluster(args: argparse.Namespace, context: Any, candidate: Any) -> int:
+    from fairlead.errors import UsageError
+    from fairlead.wiring.rollout_job import start_job
+    from fairlead.wiring.serving import on_cluster
+
+    if not on_cluster(context):
+        raise UsageError("--in-cluster is for servers on a cluster", fix="--set deploy.on=cluster")
+    job = start_job(context, candidate)
+    verb = "runs already" if job.found else "is started"
+    follow = f"kubectl -n {job.namespace} logs -f job/{job.name}"
+    emit(args, job, f"job {job.name} {verb} in namespace {job.namespace}\nfollow it: {follow}\nfairlead rollout get")
+    return 0
 
 
 def _load(args: argparse.Namespace) -> Any:

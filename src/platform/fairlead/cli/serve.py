@@ -17,10 +17,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--version", default=None, help="a version number or alias (default: the release, else champion)"
     )
+    parser.add_argument(
+        "--pod", action="store_true", help="serve what the variable FAIRLEAD_POD says, as containers of the chart do"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
+    if args.pod:
+        import os
+
+        from fairlead.serve.pod import read_settings, run_pod
+
+        settings = read_settings(os.environ)
+        say(f"version {settings.arm.version} at http://{settings.serve.host}:{settings.serve.port}")
+        run_pod(settings)
+        return 0
     from fairlead.errors import VersionNotFound
     from fairlead.records.release import Release
     from fairlead.serve.http_app import run_process_server

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fairlead.errors import BundleDamaged
@@ -116,6 +116,7 @@ class ControlState:
         self.wanted = release
         self.candidate_ready = False
         self.candidate_error = ""
+        self.problem = ""
         self._start_sums()
 
     # --- releases ----------------------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ class ControlState:
         """Everything that was counted for the release that is applied."""
         applied = self.applied() or self.wanted
         candidate = applied.candidate
-        errors = sorted({replica.error for replica in self._replicas.values() if replica.error})
+        errors = self._errors()
         return ServingEvidence(
             release=applied,
             candidate_ready=self.candidate_callable(),
@@ -282,6 +283,10 @@ class ControlState:
             dropped=pair.dropped,
         )
 
+    def _errors(self) -> list[str]:
+        problem = [self.problem] if self.problem else []
+        return problem + sorted({replica.error for replica in self._replicas.values() if replica.error})
+
     def _rate(self) -> float:
         now = self._monotonic()
         while self._recent and self._recent[0][0] < now - _RATE_WINDOW_SECONDS:
@@ -291,7 +296,7 @@ class ControlState:
     def view(self) -> dict[str, Any]:
         """What ``GET /fairlead/v1/release`` answers, as records."""
         applied = self.applied()
-        errors = sorted({replica.error for replica in self._replicas.values() if replica.error})
+        errors = self._errors()
         if self.candidate_error:
             errors.append(self.candidate_error)
         return {
@@ -345,6 +350,7 @@ class Control:
         self._attempts: dict[str, int] = {}
         self._settled_since: float | None = None
         self._untidy = True
+        self._unstored = False
 
     async def put(self, release: Release) -> None:
         """Store `release` and make it the wish. Raises ReleaseRefused, or StoreError when it cannot be stored."""
@@ -356,15 +362,26 @@ class Control:
                 if stored.generation > self.state.wanted.generation:
                     self.state.adopt(stored)
                 raise ReleaseRefused(409, "stale_generation", f"generation {stored.generation} is stored already")
-            self.state.adopt(release)
-            self._attempts.clear()
-            self._untidy = True
-            self._wake.set()
+            self._adopt(release)
+
+    def wish(self, release: Release) -> None:
+        """Make `release` the wish at once, for a wish that somebody else keeps safe: `run` brings the store in step,
+        and tries until it can. Neither waits nor raises."""
+        self._adopt(release)
+        self._unstored = True
+
+    def _adopt(self, release: Release) -> None:
+        self.state.adopt(release)
+        self._attempts.clear()
+        self._untidy = True
+        self._wake.set()
 
     async def run(self) -> None:
         """Bring candidates up and down until cancelled."""
         while True:
             try:
+                if self._unstored:
+                    await self._store()
                 await self._converge()
             except Exception as error:  # whatever the host cannot do now, it is asked again
                 _log.warning("candidates cannot be changed now: %s", error)
@@ -373,6 +390,16 @@ class Control:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await self._wake.wait()
+
+    async def _store(self) -> None:
+        wanted = self.state.wanted
+        stored = await asyncio.to_thread(self._releases.write, wanted)
+        if self.state.wanted is not wanted:
+            return
+        if stored == wanted:
+            self._unstored = False
+        else:  # the store could not be read when the generation was chosen
+            self._adopt(replace(wanted, generation=stored.generation + 1))
 
     async def _converge(self) -> None:
         state = self.state

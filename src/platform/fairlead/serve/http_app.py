@@ -91,9 +91,12 @@ class LocalHost:
 
 
 @contextlib.asynccontextmanager
-async def running_app(spec: Serve, release: Release, store: Store, cache: Path, token: str) -> AsyncIterator[HttpApp]:
-    """The application of one process, following its own control, until the context ends."""
-    releases = ReleaseStore(store, release.model)
+async def running_app(
+    spec: Serve, release: Release, store: Store, cache: Path, token: str, *, releases_in: Store | None = None
+) -> AsyncIterator[HttpApp]:
+    """The application of one process, following its own control, until the context ends. The release is kept in
+    `releases_in`, or in `store`."""
+    releases = ReleaseStore(releases_in or store, release.model)
     wanted = await asyncio.to_thread(releases.write, release)
     models = ModelCache(store, cache)
     host = LocalHost(models, spec)
@@ -127,11 +130,13 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run_process_server(serve: Serve, release: Release, store_uri: str, base: Path) -> None:
+def run_process_server(
+    serve: Serve, release: Release, store_uri: str, base: Path, *, releases: Store | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are answered first.
 
-    `release` is served unless the store holds a newer one. `store_uri` may be relative to `base`, which also holds
-    ``.fairlead/`` with the cache and the token. Raises PortInUse, BundleDamaged, StoreError.
+    `release` is served unless the store (or `releases`) holds a newer one. `store_uri` may be relative to `base`,
+    which also holds ``.fairlead/`` with the cache and the token. Raises PortInUse, BundleDamaged, StoreError.
     """
     import uvicorn
 
@@ -140,7 +145,8 @@ def run_process_server(serve: Serve, release: Release, store_uri: str, base: Pat
     token = read_token(ensure_token(base))
 
     async def main() -> None:
-        async with running_app(serve, release, store, base / ".fairlead" / "cache" / "bundles", token) as app:
+        cache = base / ".fairlead" / "cache" / "bundles"
+        async with running_app(serve, release, store, cache, token, releases_in=releases) as app:
             config = uvicorn.Config(
                 app,
                 loop="uvloop",

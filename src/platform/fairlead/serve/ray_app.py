@@ -7,6 +7,7 @@ configuration: a change of that replaces or reconfigures replicas, and takes the
 import asyncio
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from fairlead.store.opening import open_store
 _log = get_logger(__name__)
 
 _NAMESPACE = "fairlead"
+_LOOK_SECONDS = 0.5
 _QUIET = {"enable_access_log": False}
 
 
@@ -41,14 +43,19 @@ class Ingress:
     """One replica: an ASGI application around a `Server`."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
-        self, model: str, spec: Serve, store_uri: str, base: str, token_file: str
+        self,
+        model: str,
+        spec: Serve,
+        store_uri: str,
+        base: str,
+        token_file: str,
+        wait_seconds: float = 0.0,
+        record: str = "",
     ) -> None:
         folder = Path(base)
         store = open_store(store_uri, folder)
         models = ModelCache(store, folder / ".fairlead" / "cache" / "bundles")
-        release = await asyncio.to_thread(ReleaseStore(store, model).read)
-        if release is None:
-            raise ServeError(f"no release of {model} is stored", fix="Promote a version first.")
+        release = await _first_release(ReleaseStore(store, model, record), model, wait_seconds)
         self._server = Server(
             model,
             spec,
@@ -71,6 +78,18 @@ class Ingress:
             await server.close()
 
 
+async def _first_release(releases: ReleaseStore, model: str, wait_seconds: float) -> Release:
+    """What to begin with. Waits for the control, which starts at the same time, to store the very first one."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        release = await asyncio.to_thread(releases.read)
+        if release is not None:
+            return release
+        if time.monotonic() >= deadline:
+            raise ServeError(f"no release of {model} is stored", fix="Promote a version first.")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
 def start_ray_serving(
     serve: Serve, release: Release, store_uri: str, base: Path, ray_address: str | None = None
 ) -> str:
@@ -91,8 +110,9 @@ def start_ray_serving(
         return url
     _start_http(serve)
     arguments = (model, wanted, store.uri, str(base))
-    _run(_control(*arguments), control_app(model), None)
-    _run(_ingress(serve, model, store.uri, str(base), str(token_file)), ingress_app(model), "/")
+    _run(control_deployment(ControlDeployment).bind(*arguments), control_app(model), None)
+    ingress = ingress_deployment(serve).bind(model, serve, store.uri, str(base), str(token_file))
+    _run(ingress, ingress_app(model), "/")
     return url
 
 
@@ -151,29 +171,29 @@ def _start_http(serve: Serve) -> None:
     )
 
 
-def _control(model: str, release: Release, store_uri: str, base: str) -> Any:
-    deployment = ray_serve.deployment(ControlDeployment).options(
+def control_deployment(control: type[ControlDeployment], num_cpus: float = 0.0) -> Any:
+    """The control's deployment, to be bound. `num_cpus`: what Ray reserves for a replica."""
+    return ray_serve.deployment(control).options(
         name="control",
         num_replicas=1,
         max_ongoing_requests=1000,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": num_cpus},
         graceful_shutdown_timeout_s=2,
         logging_config=_QUIET,
     )
-    return deployment.bind(model, release, store_uri, base)
 
 
-def _ingress(serve: Serve, model: str, store_uri: str, base: str, token_file: str) -> Any:
-    deployment = ray_serve.deployment(Ingress).options(
+def ingress_deployment(serve: Serve, num_cpus: float = 0.0) -> Any:
+    """The ingress' deployment, to be bound. `num_cpus`: what Ray reserves for a replica."""
+    return ray_serve.deployment(Ingress).options(
         name="ingress",
         num_replicas=serve.replicas,
         # Our own queue is bounded and answers 429; Ray's must not stand in front of it.
         max_ongoing_requests=max(4 * serve.max_queue, 1000),
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=_QUIET,
     )
-    return deployment.bind(model, serve, store_uri, base, token_file)
 
 
 def _run(application: Any, name: str, route_prefix: str | None) -> None:

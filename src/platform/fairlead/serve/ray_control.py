@@ -22,8 +22,9 @@ Refused = tuple[int, str, str]
 class RayCandidateHost:
     """Candidates as applications of Ray Serve, as a `CandidateHost`."""
 
-    def __init__(self, model: str, store_uri: str, base: str) -> None:
-        self._model, self._store_uri, self._base = model, store_uri, base
+    def __init__(self, model: str, store_uri: str, base: str, num_cpus: float = 0.0) -> None:
+        """`num_cpus`: what Ray reserves for a candidate."""
+        self._model, self._store_uri, self._base, self._num_cpus = model, store_uri, base, num_cpus
 
     def start(self, arm: Arm) -> None:
         """See CandidateHost. A candidate that cannot start is removed again, and the reason raised."""
@@ -36,9 +37,9 @@ class RayCandidateHost:
             num_replicas=1,
             max_ongoing_requests=64,
             max_queued_requests=256,
-            # Serving takes what it needs when it needs it; reserving cores would keep a training run on the same
-            # machine from ever starting.
-            ray_actor_options={"num_cpus": 0},
+            # On a laptop serving takes what it needs when it needs it: reserving cores would keep a training run on the
+            # same machine from ever starting. On a cluster a share keeps candidates off a head that has no CPUs.
+            ray_actor_options={"num_cpus": self._num_cpus},
             graceful_shutdown_timeout_s=2,
             health_check_period_s=5,
             health_check_timeout_s=10,

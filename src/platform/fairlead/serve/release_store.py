@@ -9,8 +9,9 @@ from fairlead.store.protocol import Store
 class ReleaseStore:
     """Reads and writes ``releases/<model>.json``. Blocking."""
 
-    def __init__(self, store: Store, model: str) -> None:
-        self._store, self._key = store, f"releases/{model}.json"
+    def __init__(self, store: Store, model: str, record: str = "") -> None:
+        """`record`: another name than the model's, where several servers of one model have releases of their own."""
+        self._store, self._key = store, f"releases/{record or model}.json"
 
     def read(self) -> Release | None:
         """The stored release, or None. Raises ServeError when it cannot be understood."""

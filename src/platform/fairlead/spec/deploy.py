@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from fairlead.spec.quantities import Seconds, Section, Share
 
+_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+
 
 class Shadow(Section):
     """The candidate sees copies of live requests; its answers decide nothing."""
@@ -63,8 +65,37 @@ class Rollout(Section):
         return self
 
 
+class Cluster(Section):
+    """The Helm release that serves the model, with ``on: cluster``."""
+
+    release: str | None = Field(
+        None, pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$", description="Name of the release. Default: the project's."
+    )
+    namespace: str | None = Field(None, pattern=_NAME, description="Namespace; none: the context's, or the pod's own.")
+    context: str | None = Field(None, description="Context of the kubeconfig; none: its current one, or the pod's own.")
+    values: str | None = Field(
+        None, description="Values file for the first installation: image, store, resources. Traffic is not for it."
+    )
+    url: str | None = Field(
+        None,
+        pattern=r"^http://[^/]+$",
+        description="Where the servers answer from here. Default: the release's Service, which only pods reach.",
+    )
+    image: str | None = Field(None, description="Image of the Job of `rollout start --in-cluster`: the platform image.")
+    service_account: str = Field("fairlead-rollout", pattern=_NAME, description="Who that Job is.")
+    env_secrets: tuple[str, ...] = Field(
+        (), description="Secrets whose keys that Job gets as environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY."
+    )
+    store_endpoint: str | None = Field(None, description="S3 endpoint as pods reach it; none: AWS_ENDPOINT_URL here.")
+
+
 class Deploy(Section):
     """How a candidate meets live traffic."""
+
+    on: Literal["local", "cluster"] = Field(
+        "local", description="local: servers that Fairlead starts here; cluster: a Helm release of fairlead-model."
+    )
+    cluster: Cluster = Field(default_factory=Cluster, description="The Helm release, with on: cluster.")
 
     rollout: Rollout = Field(default_factory=Rollout, description="From shadow to champion.")
     bootstrap: Literal["promote", "ask"] = Field(

@@ -8,6 +8,7 @@ from fairlead.spec.data import Data
 from fairlead.spec.deploy import Deploy
 from fairlead.spec.evaluate import Evaluate
 from fairlead.spec.features import Features
+from fairlead.spec.pipeline import Pipeline
 from fairlead.spec.quantities import Section
 from fairlead.spec.serve import Serve
 from fairlead.spec.train import Train
@@ -29,9 +30,16 @@ class Project(Section):
     serve: Serve = Field(default_factory=Serve, description="How a version answers.")
     deploy: Deploy = Field(default_factory=Deploy, description="How a candidate meets live traffic.")
     watch: Watch = Field(default_factory=Watch, description="What is looked at while a version is live.")
+    pipeline: Pipeline = Field(default_factory=Pipeline, description="The steps as pods, with run --on cluster.")
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> Self:
         if self.data.label.column in self.features.names():
             raise ValueError(f"the label {self.data.label.column} cannot be a feature")
+        return self
+
+    @model_validator(mode="after")
+    def _pods_reach_the_store(self) -> Self:
+        if self.train.launcher == "rayjob" and not self.store.startswith("s3://"):
+            raise ValueError(f"train.launcher: rayjob needs a store that pods reach, s3://...; got {self.store}")
         return self

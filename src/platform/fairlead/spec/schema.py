@@ -17,7 +17,7 @@ _AS_TEXT = {
 }
 
 
-class _Generator(GenerateJsonSchema):
+class SchemaGenerator(GenerateJsonSchema):
     """Amounts may also be text with a unit; and no titles, which would only repeat the keys."""
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
@@ -33,5 +33,5 @@ class _Generator(GenerateJsonSchema):
 def json_schema() -> dict[str, Any]:
     """The schema of the whole file, with descriptions and defaults. What a person may write in two ways (``1%`` or
     0.01) is accepted in both."""
-    schema = Project.model_json_schema(by_alias=True, schema_generator=_Generator)
+    schema = Project.model_json_schema(by_alias=True, schema_generator=SchemaGenerator)
     return {"$schema": DIALECT, **schema, "title": "fairlead.yaml"}

@@ -1,10 +1,11 @@
 """The ``train`` section."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fairlead.spec.quantities import ByteCount, Section
+from fairlead.spec.rayjob import RayJob
 
 
 class Checkpoint(Section):
@@ -25,9 +26,11 @@ class Train(Section):
     model_options: dict[str, int | float | str | bool | tuple[int, ...]] = Field(
         default_factory=dict, description="Options of the model, e.g. {hidden: [128, 64], dropout: 0.1}."
     )
-    launcher: Literal["auto", "inprocess", "ray"] = Field(
-        "auto", description="auto: Ray for two workers or more, else in this process. The loop is the same."
+    launcher: Literal["auto", "inprocess", "ray", "rayjob"] = Field(
+        "auto",
+        description="auto: Ray for two workers or more, else in this process; rayjob: pods on a cluster. One loop.",
     )
+    rayjob: RayJob | None = Field(None, description="The pods of launcher rayjob.")
     workers: int = Field(1, ge=1, description="Data-parallel workers.")
     use_gpu: Literal["auto", "yes", "no"] = Field("auto", description="auto: when the machine has one.")
     precision: Literal["fp32", "bf16", "fp16"] = Field(
@@ -59,3 +62,11 @@ class Train(Section):
     preflight: bool = Field(
         True, description="Overfit one batch, check shapes, loss and disk before the expensive part."
     )
+
+    @model_validator(mode="after")
+    def _rayjob_has_pods(self) -> Self:
+        if self.launcher == "rayjob" and self.rayjob is None:
+            raise ValueError("launcher rayjob needs the section rayjob with at least an image")
+        if self.rayjob is not None and self.use_gpu == "yes" and not self.rayjob.worker.gpus:
+            raise ValueError("use_gpu: yes needs rayjob.worker.gpus of 1 or more")
+        return self

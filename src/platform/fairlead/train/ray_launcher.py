@@ -7,6 +7,7 @@ dies takes its group with it; the new group finds Fairlead's checkpoints and goe
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,29 +15,25 @@ from typing import Any
 
 from fairlead.errors import RayUnavailable, TrainError
 from fairlead.logs import get_logger
-from fairlead.train.worker import Job, read_failure, work
+from fairlead.train.ray_environment import RAY_TRAIN_SETTINGS
+from fairlead.train.worker import Job, failure_of, work
 from fairlead.train.workers import Workers
 
 _log = get_logger(__name__)
 
 MAX_FAILURES = 3
-_SETTINGS = {
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how soon the end of a worker is seen; 2 s by default
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-}
+_ROOM_SECONDS = 600.0
 
 
 def launch(job: Job, address: str | None, *, use_gpu: bool) -> None:
     """Run `work` on `job.train.workers` workers of the Ray at `address` (None: one of its own, while it takes).
 
     Raises what the workers refused, RayUnavailable, or TrainError when workers died more often than MAX_FAILURES."""
-    for name, value in _SETTINGS.items():
+    for name, value in RAY_TRAIN_SETTINGS.items():
         os.environ.setdefault(name, value)
-    with _connected(address, job.train.workers) as ray:
-        _check_room(ray, job.train.workers, use_gpu)
+    with _connected(address, job.train.workers, told=job.remote is not None) as ray:
+        # Pods join one by one, and one that was lost comes back.
+        _check_room(ray, job.train.workers, use_gpu, patience=_ROOM_SECONDS if job.remote is not None else 0.0)
         _fit(job, use_gpu)
 
 
@@ -66,7 +63,7 @@ def _fit(job: Job, use_gpu: bool) -> None:
         trainer.fit()
     except TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {})
-        refused = read_failure(job.run)
+        refused = failure_of(job)
         if refused is not None:
             raise refused from error
         first = next(iter(failures.items()), (None, error))
@@ -78,7 +75,7 @@ def _fit(job: Job, use_gpu: bool) -> None:
         ) from error
     finally:
         shutil.rmtree(storage, ignore_errors=True)
-    refused = read_failure(job.run)
+    refused = failure_of(job)
     if refused is not None:
         raise refused
 
@@ -89,15 +86,15 @@ def _worker(config: dict[str, str]) -> None:
     import ray.train.torch
 
     job = Job.from_json(config["job"])
-    if read_failure(job.run) is not None:
+    if failure_of(job) is not None:
         return
     context = ray.train.get_context()
     work(job, Workers(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
 
 
 @contextmanager
-def _connected(address: str | None, workers: int) -> Iterator[Any]:
-    """A connection to Ray; one that this process has already is used and left as it is."""
+def _connected(address: str | None, workers: int, *, told: bool) -> Iterator[Any]:
+    """A connection to Ray; one that this process has already is used and left as it is. `told`: workers print here."""
     import ray
 
     if ray.is_initialized():
@@ -105,7 +102,7 @@ def _connected(address: str | None, workers: int) -> Iterator[Any]:
         return
     if address is not None:
         _check_answer(address)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    quiet: dict[str, Any] = {"log_to_driver": told, "logging_level": "ERROR", "configure_logging": True}
     try:
         if address is None:
             cores = max(workers, os.cpu_count() or 1)
@@ -138,10 +135,12 @@ def _check_answer(address: str) -> None:
         ) from error
 
 
-def _check_room(ray: Any, workers: int, use_gpu: bool) -> None:
+def _check_room(ray: Any, workers: int, use_gpu: bool, patience: float) -> None:
     # Ray would wait for ever for resources that the cluster does not have.
     kind = "GPU" if use_gpu else "CPU"
-    total = float(ray.cluster_resources().get(kind, 0.0))
+    deadline = time.monotonic() + patience
+    while (total := float(ray.cluster_resources().get(kind, 0.0))) < workers and time.monotonic() < deadline:
+        time.sleep(0.5)
     if total < workers:
         raise RayUnavailable(
             f"{workers} workers need {workers} {kind}s, and this Ray has {total:g}",

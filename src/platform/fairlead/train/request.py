@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.spec.train import Train
+from fairlead.train.remote import Remote
 
 
 @dataclass(frozen=True, slots=True)
 class FitRequest:
     """One fit. `data` is the folder of a PreparedData; checkpoints and the result live in `run`, and the same request
     again goes on from there. `project_dir` is where a model builder of the user's own is found. `num_classes` is 0 for
-    regression. `ray_address` None: a Ray of its own, for as long as the fit takes."""
+    regression. `ray_address` None: a Ray of its own, for as long as the fit takes. `remote`: where pods meet that share
+    no disk; `project` and `run_id` name what is trained, and in which run, for launchers that leave objects behind."""
 
     train: Train
     data: Path
@@ -20,6 +22,9 @@ class FitRequest:
     run: Path
     project_dir: Path
     ray_address: str | None = None
+    remote: Remote | None = None
+    project: str = "model"
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

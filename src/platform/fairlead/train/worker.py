@@ -6,6 +6,8 @@ and `Workers`. What a worker leaves in the run folder says all that the driver n
     <run>/main, <run>/twin     checkpoints/, weights.safetensors, trained.json (last)
     <run>/progress.jsonl       what the first worker tells meanwhile
     <run>/failure.json         why an attempt must not be repeated
+
+Workers that share no disk leave the same in a store (`remote`).
 """
 
 import fcntl
@@ -13,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ import torch
 
 from fairlead.atomic import write_atomic
 from fairlead.dataset import LABEL, PreparedData
-from fairlead.errors import FairleadError, TrainError, all_errors
+from fairlead.errors import FairleadError, StoreError, TrainError, all_errors
 from fairlead.features.transform import Transform
 from fairlead.spec.train import Train
 from fairlead.train.checkpoint import CheckpointStore, digest_tensors
@@ -35,18 +37,20 @@ from fairlead.train.models import build_model
 from fairlead.train.objective import Objective, objective_for
 from fairlead.train.preflight import SAMPLE_ROWS, check_disk, check_network
 from fairlead.train.progress import SideFile, TrainProgress
+from fairlead.train.remote import ProgressTeller, Remote
 from fairlead.train.request import FitRequest
 from fairlead.train.workers import Workers
 
 WEIGHTS, TRAINED, FAILURE, PROGRESS = "weights.safetensors", "trained.json", "failure.json", "progress.jsonl"
 CHECKPOINTS = "checkpoints"
+RESULT = (WEIGHTS, TRAINED)
 _LOCK_SECONDS = 120.0
 _ROWS_PER_THREAD = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is to do; the same for all workers of a fit."""
+    """What a worker is to do; the same for all workers of a fit. `remote`: they share no disk."""
 
     train: Train
     data: Path
@@ -54,6 +58,7 @@ class Job:
     num_classes: int
     run: Path
     project_dir: Path
+    remote: Remote | None = None
 
     def networks(self) -> tuple[str, ...]:
         """The folders of the networks to train, in order."""
@@ -62,6 +67,7 @@ class Job:
     def to_json(self) -> str:
         """For launchers that start processes."""
         value = {"train": self.train.model_dump(mode="json"), "task": self.task, "num_classes": self.num_classes}
+        value["remote"] = self.remote.to_value() if self.remote else None
         return json.dumps(value | {name: str(getattr(self, name)) for name in ("data", "run", "project_dir")})
 
     @classmethod
@@ -69,13 +75,15 @@ class Job:
         """What `to_json` wrote."""
         value = json.loads(text)
         paths = {name: Path(value[name]) for name in ("data", "run", "project_dir")}
-        return cls(Train.model_validate(value["train"]), task=value["task"], num_classes=value["num_classes"], **paths)
+        remote = Remote(**value["remote"]) if value.get("remote") else None
+        train = Train.model_validate(value["train"])
+        return cls(train, task=value["task"], num_classes=value["num_classes"], remote=remote, **paths)
 
 
 def job_of(request: FitRequest) -> Job:
     """The request without what only the driver needs; paths made absolute, for workers that stand elsewhere."""
     data, run, project = (path.resolve() for path in (request.data, request.run, request.project_dir))
-    return Job(request.train, data, request.task, request.num_classes, run, project)
+    return Job(request.train, data, request.task, request.num_classes, run, project, request.remote)
 
 
 def work(job: Job, workers: Workers) -> None:
@@ -83,23 +91,59 @@ def work(job: Job, workers: Workers) -> None:
 
     A FairleadError is written to failure.json before it is raised: it would come again, so nobody retries it."""
     try:
-        with _only_writer(job.run, workers):
+        with ExitStack() as stack:
+            stack.enter_context(_only_writer(job.run, workers))
+            if job.remote is not None:
+                job.remote.fetch_inputs(job.data, job.project_dir)
+                if workers.first:
+                    stack.enter_context(ProgressTeller(job.remote, job.run / PROGRESS))
             _set_up_torch(workers, job.train)
             material = _Material(job, workers)
             for number, name in enumerate(job.networks()):
-                if read_trained(job.run / name) is None:
+                # The first worker says whether it is trained: others may stand on machines that never saw the result.
+                if not workers.told_by_first(int(workers.first and _is_trained(job, name))):
                     _train_one(material, name, (number / len(job.networks()), (number + 1) / len(job.networks())))
     except FairleadError as error:
-        write_atomic(job.run / FAILURE, orjson.dumps({"type": type(error).__name__, **error.as_dict()}))
+        if job.remote is None or not isinstance(error, StoreError):  # a store that is away may be back for a retry
+            _write_failure(job, error)
         raise
+
+
+def failure_of(job: Job) -> FairleadError | None:
+    """Why the attempt must not be repeated, wherever a worker has said so."""
+    failure = read_failure(job.run)
+    if failure is None and job.remote is not None:
+        facts = job.remote.read(FAILURE)
+        return _failure(facts) if facts is not None else None
+    return failure
+
+
+def _write_failure(job: Job, error: FairleadError) -> None:
+    facts = orjson.dumps({"type": type(error).__name__, **error.as_dict()})
+    write_atomic(job.run / FAILURE, facts)
+    if job.remote is not None:
+        try:
+            job.remote.write(facts, FAILURE)
+        except StoreError:
+            return  # the error itself is on its way to the driver
+
+
+def _is_trained(job: Job, name: str) -> bool:
+    if job.remote is None:
+        return read_trained(job.run / name) is not None
+    return job.remote.pull_files(job.run / name, name, RESULT) and read_trained(job.run / name) is not None
 
 
 def read_failure(run: Path) -> FairleadError | None:
     """Why the attempt must not be repeated, as the error that says so."""
     try:
-        facts = json.loads((run / FAILURE).read_bytes())
+        return _failure((run / FAILURE).read_bytes())
     except FileNotFoundError:
         return None
+
+
+def _failure(data: bytes) -> FairleadError:
+    facts = json.loads(data)
     cls = next((cls for cls in all_errors() if cls.__name__ == facts["type"]), TrainError)
     return cls(facts["what"], where=facts["where"], why=facts["why"], fix=facts["fix"])
 
@@ -161,7 +205,8 @@ def _train_one(material: _Material, name: str, share: tuple[float, float]) -> No
     feed = material.feed(seed)
     network = material.network(seed).to(workers.device)
     side_file = SideFile(job.run / PROGRESS)
-    checkpoints = CheckpointStore(folder / CHECKPOINTS, job.train.checkpoint.keep)
+    mirror = job.remote.mirror(name) if job.remote is not None else None
+    checkpoints = CheckpointStore(folder / CHECKPOINTS, job.train.checkpoint.keep, mirror=mirror)
     if job.train.preflight and name == "main" and not checkpoints.steps():
         if workers.first:
             side_file(TrainProgress("preflight", 0.0))
@@ -177,6 +222,8 @@ def _train_one(material: _Material, name: str, share: tuple[float, float]) -> No
         checkpoints.close()
     if workers.first:
         _write_trained(folder, trained, workers)
+        if job.remote is not None:
+            job.remote.push_files(folder, name, RESULT)
 
 
 def _write_trained(folder: Path, trained: Trained, workers: Workers) -> None:
@@ -224,6 +271,7 @@ def _set_up_torch(workers: Workers, train: Train) -> None:
         return
     # Workers on one machine share its cores; more threads than cores makes each step wait for the slowest.
     share = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    share = min(share, int(os.environ.get("FAIRLEAD_THREADS", share)))  # a pod sees all cores of its node
     # A few rows are not worth a second thread: on a busy machine each operation would wait for a core to be free.
     rows = train.global_batch // (workers.world * train.accumulate)
     torch.set_num_threads(max(1, min(share, rows // _ROWS_PER_THREAD)))

@@ -56,7 +56,7 @@ def examine(project_file: Path, overrides: tuple[str, ...] = ()) -> list[Finding
         except FairleadError as error:
             findings.append(Finding("project", "problem", error.what, error.fix or "fairlead validate"))
         else:
-            findings += [_store(context.store), _port(context)]
+            findings += [store_finding(context.store), _port(context)]
     else:
         findings.append(Finding("project", "note", f"no {project_file.name} here", "fairlead init --from DATA"))
     return [*findings, *_ray(base), *_secrets(base)]
@@ -168,7 +168,8 @@ def _bytecode() -> Iterator[Finding]:
         )
 
 
-def _store(store: Store) -> Finding:
+def store_finding(store: Store) -> Finding:
+    """Whether a store does what the registry needs: written, read, refused, deleted."""
     key = f"doctor/{uuid.uuid4().hex}"
     content = uuid.uuid4().bytes
     try:

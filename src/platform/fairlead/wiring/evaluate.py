@@ -31,10 +31,10 @@ from fairlead.records.evaluation import Evaluation
 from fairlead.records.model import Signature
 from fairlead.registry.environment import code_version, environment_facts
 from fairlead.wiring.context import Context
+from fairlead.wiring.drafts import fetch_draft, twin_path
 from fairlead.wiring.models import champion_bundle
 from fairlead.wiring.progress import StepProgress
 from fairlead.wiring.steps import Outcome
-from fairlead.wiring.train import twin_of
 
 _LATENCY_CALLS = 200
 
@@ -42,7 +42,7 @@ _LATENCY_CALLS = 200
 def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, draft: str) -> Outcome:
     """Calibration and threshold come from the validation split, every reported number from the test split."""
     data = fetch_prepared(context.store, fingerprint, context.home / "cache" / "prepared")
-    folder = Path(draft)
+    folder = fetch_draft(context, draft)
     spec = context.project.evaluate
     manifest = data.manifest
 
@@ -125,8 +125,8 @@ def headline(result: Evaluation) -> str:
 
 def retraining_noise(draft: Path, validation: pa.Table, scores: np.ndarray, calibration: Calibration) -> float | None:
     """Mean absolute difference of scores to the network of another seed, on the validation split; None without one."""
-    twin = twin_of(draft)
-    if twin is None:
+    twin = twin_path(draft)
+    if not twin.is_file():
         return None
     transform = Transform.from_json((draft / "transform.json").read_bytes())
     logits = run_onnx(twin, transform.apply_table(validation))

@@ -12,7 +12,7 @@ from fairlead.wiring.context import Context
 from fairlead.wiring.models import arm_of, champion, load_version
 from fairlead.wiring.release import actor
 from fairlead.wiring.rollouts import all_rollouts
-from fairlead.wiring.serving import await_applied, client, wanted_release
+from fairlead.wiring.serving import await_applied, client, on_cluster, wanted_release
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -142,6 +142,11 @@ def make_champion(context: Context, version: Version, why: str) -> Version:
     release = wanted_release(context)
     if release is not None:
         changed = Release(context.project.project, release.generation + 1, arm_of(version), note=f"by hand: {why}")
+        if on_cluster(context):
+            from fairlead.wiring.cluster import set_release
+
+            set_release(context, changed, f"by hand: {why}")
+            return version
         try:
             with client(context) as servers:
                 servers.put_release(changed)

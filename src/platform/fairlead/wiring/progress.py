@@ -4,17 +4,21 @@ import contextlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _MIN_INTERVAL_SECONDS = 0.1
+_MIN_TOLD_SECONDS = 1.0
 
 
 class StepProgress:
-    """Writes one line per event, at most ten a second; the last message of a burst is never lost at `flush`."""
+    """Writes one line per event, at most ten a second; the last message of a burst is never lost at `flush`.
 
-    def __init__(self, file: Path | None, step: str) -> None:
-        self._file, self._step = file, step
-        self._last = 0.0
+    `tell` gets the newest event too, at most once a second: for those who cannot read the file."""
+
+    def __init__(self, file: Path | None, step: str, tell: Callable[[bytes], None] | None = None) -> None:
+        self._file, self._step, self._tell = file, step, tell
+        self._last = self._last_told = 0.0
         self._pending: dict[str, object] | None = None
         self._lock = threading.Lock()
         if file is not None:
@@ -41,8 +45,11 @@ class StepProgress:
                 self._pending = None
 
     def _write(self, event: dict[str, object]) -> None:
-        if self._file is None:
-            return
-        # A full disk fails the work, not the talk about it.
-        with contextlib.suppress(OSError), self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+        line = json.dumps(event) + "\n"
+        if self._file is not None:
+            # A full disk fails the work, not the talk about it.
+            with contextlib.suppress(OSError), self._file.open("a", encoding="utf-8") as file:
+                file.write(line)
+        if self._tell is not None and time.monotonic() - self._last_told >= _MIN_TOLD_SECONDS:
+            self._last_told = time.monotonic()
+            self._tell(line.encode())

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from fairlead.atomic import write_atomic
+from fairlead.bundle.bundle import fetch_bundle
 from fairlead.errors import GatesFailed, VersionNotFound
 from fairlead.records.codec import from_json
 from fairlead.records.evaluation import Evaluation
@@ -33,12 +34,12 @@ def actor() -> str:
 
 def run_register(context: Context, progress: StepProgress, bundle_uri: str, digest: str, fingerprint: str) -> Outcome:
     """A version for a bundle whose gates passed. The same run and digest again give the same version."""
-    evaluation = from_json(Evaluation, (context.run_folder / "evaluation.json").read_bytes())
+    evaluation = sealed_evaluation(context, bundle_uri, digest)
     failed = [gate for gate in evaluation.gates if gate.verdict is not Verdict.PASS]
     if failed:
         raise GatesFailed(
             f"{len(failed)} of {len(evaluation.gates)} gates failed, so nothing was registered",
-            where=str(context.run_folder / "reports" / "evaluate.html"),
+            where=report_place(context, "evaluate"),
             why="\n       ".join(f"{gate.name}: {gate.why}" for gate in failed),
             fix="read the evaluation report; a gate is changed in evaluate.gates of the project file",
         )
@@ -59,6 +60,19 @@ def run_register(context: Context, progress: StepProgress, bundle_uri: str, dige
         reads={"bundle": [digest]},
         writes={"version": [f"{context.project.project}/{version.number}"]},
     )
+
+
+def sealed_evaluation(context: Context, bundle_uri: str, digest: str) -> Evaluation:
+    """What was found when the bundle was judged: sealed in it, so that it is the same wherever the step runs."""
+    bundle = fetch_bundle(context.store, bundle_uri, digest, context.home / "cache" / "bundles")
+    return from_json(Evaluation, bundle.read("evaluation.json"))
+
+
+def report_place(context: Context, step: str) -> str:
+    """Where a person finds the report of a step of this run."""
+    if context.archive:
+        return context.store.url(f"reports/{context.project.project}/{context.run or 'manual'}/{step}.html")
+    return str(context.run_folder / "reports" / f"{step}.html")
 
 
 def version_facts(evaluation: Evaluation, fingerprint: str) -> dict[str, Any]:

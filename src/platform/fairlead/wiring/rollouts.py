@@ -10,7 +10,7 @@ import pyarrow as pa
 from fairlead.clock import SystemClock
 from fairlead.deploy.backends.serving import ServingEffects, ServingObserver
 from fairlead.deploy.rollout.lease import host_of
-from fairlead.deploy.rollout.loop import RolloutLoop
+from fairlead.deploy.rollout.loop import Observe, RolloutLoop
 from fairlead.deploy.rollout.plan import plan_from_spec
 from fairlead.deploy.rollout.start import list_rollouts, load, new_rollout, open_rollout, send_command
 from fairlead.deploy.rollout.why import explain, explain_text
@@ -25,6 +25,7 @@ from fairlead.wiring.context import Context
 from fairlead.wiring.logged_inputs import LoggedInputs
 from fairlead.wiring.models import LoadedVersion, arm_of, load_version
 from fairlead.wiring.serving import client as serving_client
+from fairlead.wiring.serving import on_cluster
 
 _SKEW_ROWS = 20_000
 _SKEW_EVERY_SECONDS = 1.0
@@ -134,12 +135,16 @@ def _loop(context: Context, record: RolloutRecord) -> RolloutLoop:
     noises = [version.bundle.statistics.retraining_noise for version in (champion, candidate)]
     known = [noise for noise in noises if noise is not None]
     compares = context.project.serve.log.enabled
-    observe = ServingObserver(
+    observe: Observe = ServingObserver(
         client,
         skew=LiveFeatures(context, champion, candidate, record.started_at) if compares else None,
         retraining_noise=max(known) if known else None,
     )
     effects = ServingEffects(context.store, client, registry)
+    if on_cluster(context):
+        from fairlead.wiring.cluster import cluster_parts
+
+        observe, effects = cluster_parts(context, observe, client, registry)
     return RolloutLoop(context.store, effects, observe, SystemClock(), model=record.model, rollout=record.id)
 
 

@@ -34,6 +34,11 @@ class ServingState:
     started_at: str = ""
 
 
+def on_cluster(context: Context) -> bool:
+    """Whether the servers are a Helm release, and traffic its value."""
+    return context.project.deploy.on == "cluster"
+
+
 def state_file(context: Context) -> Path:
     """Where the state of this project's servers is written."""
     return context.home / "serve" / "local.json"
@@ -41,6 +46,10 @@ def state_file(context: Context) -> Path:
 
 def client(context: Context) -> ServingClient:
     """A client of this project's servers, whether or not they answer."""
+    if on_cluster(context):
+        from fairlead.wiring.cluster import cluster_client
+
+        return cluster_client(context)
     serve = context.project.serve
     state = read_state(context)
     url = state.url if state else f"http://{serve.host}:{serve.port}"
@@ -91,6 +100,10 @@ def wanted_release(context: Context) -> Release | None:
 def ensure_serving(context: Context, champion: Arm, clock: Clock | None = None) -> ServingClient:
     """Servers that answer with `champion`; started when nothing answers. Raises ServeError."""
     clock = clock or SystemClock()
+    if on_cluster(context):
+        from fairlead.wiring.cluster import ensure_release
+
+        return ensure_release(context, champion, clock)
     if is_up(context):
         return client(context)
     current = wanted_release(context)

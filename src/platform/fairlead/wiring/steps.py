@@ -87,7 +87,8 @@ def _run(step: str, context_json: str, body: Callable[[Context, StepProgress], O
     clock = SystemClock()
     context = context_from_json(context_json)
     folder = context.run_folder
-    progress = StepProgress(folder / "progress.jsonl", step)
+    progress = StepProgress(folder / "progress.jsonl", step, lambda line: context.tell("progress.json", line))
+    context.tell("progress.json", json.dumps({"step": step, "message": "", "share": None}).encode())
     started = clock.now()
     try:
         return _succeed(context, step, started, clock, body(context, progress))
@@ -126,7 +127,7 @@ def _succeed(context: Context, step: str, started: datetime, clock: Clock, outco
         )
         result["report_html"] = str(html)
         result["report_markdown"] = render_markdown(outcome.report)
-    write_atomic(folder / "results" / f"{step}.json", json.dumps(result, indent=1).encode())
+    context.leave(f"results/{step}.json", json.dumps(result, indent=1).encode())
     _record(context, step, started.isoformat(), clock.now().isoformat(), "succeeded", outcome)
     return result
 
@@ -134,7 +135,7 @@ def _succeed(context: Context, step: str, started: datetime, clock: Clock, outco
 def _fail(context: Context, step: str, started: str, error: FairleadError) -> None:
     # On a full disk none of this may work; the error itself counts.
     with contextlib.suppress(OSError, NotEnoughDisk):
-        write_atomic(context.run_folder / "error.json", json.dumps({"step": step, **error.as_dict()}).encode())
+        context.leave("error.json", json.dumps({"step": step, **error.as_dict()}).encode())
         _record(context, step, started, SystemClock().now().isoformat(), "failed", Outcome({}, error.what))
 
 

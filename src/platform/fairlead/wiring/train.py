@@ -14,9 +14,12 @@ from fairlead.errors import ExtraMissing
 from fairlead.features.transform import Transform
 from fairlead.records.codec import to_json
 from fairlead.reports.model import KeyValues, LineChart, Report, Section
+from fairlead.store.archives import publish_folder
 from fairlead.train.progress import TrainProgress
+from fairlead.train.remote import Remote
 from fairlead.train.request import FitRequest, FitResult
 from fairlead.wiring.context import Context
+from fairlead.wiring.drafts import publish_draft, twin_path
 from fairlead.wiring.progress import StepProgress
 from fairlead.wiring.steps import Outcome
 
@@ -28,7 +31,7 @@ def run_train(context: Context, progress: StepProgress, fingerprint: str) -> Out
     result = fit_network(context, data, key, progress)
     draft = write_draft(context, data, result, context.home / "drafts" / key)
     facts = {
-        "draft": str(draft),
+        "draft": publish_draft(context, draft),
         "weights_sha256": result.weights_sha256,
         "steps": result.steps,
         "workers": result.workers,
@@ -52,7 +55,8 @@ def run_train(context: Context, progress: StepProgress, fingerprint: str) -> Out
 def train_key(context: Context, fingerprint: str) -> str:
     """The name of this fit: the same data, features, configuration and project code give the same one."""
     project = context.project
-    parts = [fingerprint, project.train.model_dump_json(), project.features.model_dump_json()]
+    # Where it runs is no part of what it is: a fit that failed for want of memory goes on in larger pods.
+    parts = [fingerprint, project.train.model_dump_json(exclude={"rayjob"}), project.features.model_dump_json()]
     if ":" in project.train.model:
         sources = sorted(path for path in context.base.glob("*.py") if path.is_file())
         parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
@@ -83,12 +87,23 @@ def fit_network(context: Context, data: PreparedData, key: str, progress: StepPr
         run=context.home / "train" / key,
         project_dir=context.base,
         ray_address=address,
+        remote=_remote(context, manifest.fingerprint, key) if train.launcher == "rayjob" else None,
+        project=context.project.project,
+        run_id=context.run,
     )
 
     def tell(event: TrainProgress) -> None:
         progress(event.sentence(), event.share)
 
     return fit(request, tell)
+
+
+def _remote(context: Context, fingerprint: str, key: str) -> Remote:
+    """Where pods find data, project and each other's checkpoints."""
+    source = context.project.data.source
+    sources = (source,) if isinstance(source, str) else tuple(source)
+    archive = publish_folder(context.store, context.base, [name for name in sources if "://" not in name])
+    return Remote(context.store.uri, f"fits/{context.project.project}/{key}", fingerprint, archive)
 
 
 def write_draft(context: Context, data: PreparedData, result: FitResult, folder: Path) -> Path:
@@ -107,17 +122,10 @@ def write_draft(context: Context, data: PreparedData, result: FitResult, folder:
     columns = {field.name: known.columns[field.name] for field in transform.fields if field.name in known.columns}
     write_atomic(staging / "statistics.json", to_json(replace(known, columns=columns)))
     if result.twin_onnx is not None:
-        twin = folder.with_name(folder.name + ".twin.onnx")
-        shutil.copyfile(result.twin_onnx, twin)
+        shutil.copyfile(result.twin_onnx, twin_path(folder))
     shutil.rmtree(folder, ignore_errors=True)
     staging.rename(folder)
     return folder
-
-
-def twin_of(draft: Path) -> Path | None:
-    """The network trained with another seed beside this draft, when there is one."""
-    twin = draft.with_name(draft.name + ".twin.onnx")
-    return twin if twin.is_file() else None
 
 
 def training_report(context: Context, result: FitResult) -> Report:

@@ -344,7 +344,7 @@ def _resume(record: RolloutRecord, observation: Observation, now: datetime, acto
         why = f"{actor} resumed and so accepted at {say.stage(record)}: {record.pause_reason}"
         return _advance(target, observation, now, actor, why)
     sentence = f"resumed at {say.stage(target)}"
-    moves = not _confirmed(record)
+    moves = not _confirmed(record) or _overtaken(record, observation)
     return _enter(record, target, observation, now, actor, sentence, moves=moves, keeps_count=True)
 
 

@@ -1,0 +1,76 @@
+"""Bring a cluster up, give it the images, run the tests on it: ``run.py [--smoke] [pytest options]``.
+
+CLUSTER names the folder of a one-node cluster (default: ../shared/cluster): its `up` brings it up and tells how to
+reach it, `image-base` and `image-load` make and hand over images. With KUBECONFIG set, that cluster is used as it is,
+and must have the images. Where there is neither, one line says so, and nothing fails.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = (
+    "tests/cluster/test_cluster_serving.py::test_the_pods_answer_by_a_port_of_the_node",
+    "tests/cluster/test_cluster_serving.py::test_traffic_moves_by_helm_and_nothing_restarts_or_fails",
+    "tests/cluster/test_cluster_training.py::TestTraining",
+)
+IMAGES = ("serving", "runner", "platform")
+
+
+def main() -> int:
+    """The exit code of the tests; 0 when there is nothing to run them on."""
+    smoke = "--smoke" in sys.argv
+    options = [argument for argument in sys.argv[1:] if argument != "--smoke"]
+    environment = dict(os.environ)
+    if "KUBECONFIG" not in environment:
+        folder = Path(os.environ.get("CLUSTER", ROOT.parent / "shared" / "cluster"))
+        why = _why_not(folder)
+        if why:
+            print(f"tests on a cluster are skipped: {why}")
+            return 0
+        environment |= _bring_up(folder)
+    chosen = list(SMOKE) if smoke else ["tests/cluster"]
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "cluster", *chosen, *options],
+        cwd=ROOT, env=environment, check=False,
+    )  # fmt: skip
+    print(f"tests on the cluster: {time.monotonic() - began:.0f} s")
+    return done.returncode
+
+
+def _why_not(folder: Path) -> str:
+    if not (folder / "up").is_file():
+        return f"KUBECONFIG is not set, and {folder} holds no cluster to bring up (CLUSTER names another)"
+    if os.geteuid() != 0:
+        return f"{folder}/up needs root"
+    return ""
+
+
+def _bring_up(folder: Path) -> dict[str, str]:
+    began = time.monotonic()
+    # The cluster's daemons live on: nothing of this process, locks least of all, may be inherited by them.
+    subprocess.run([folder / "up"], check=True, close_fds=True, stdin=subprocess.DEVNULL)
+    found = subprocess.run(["bash", "-c", f'eval "$("{folder}/up" --env)"; env -0'], capture_output=True, check=True)
+    pairs = dict(pair.split("=", 1) for pair in found.stdout.decode().split("\0") if "=" in pair)
+    reached = {name: pairs[name] for name in ("KUBECONFIG", "PATH")}
+    subprocess.run([folder / "image-base"], check=True)
+    build = {**os.environ, **reached, "BASE": "localhost/python:3.11-slim", "BUILDER": "buildah"}
+    subprocess.run([sys.executable, "images/build.py", *IMAGES], cwd=ROOT, env=build, check=True)
+    version = _version()
+    subprocess.run([folder / "image-load", *[f"localhost/fairlead-{name}:{version}" for name in IMAGES]], check=True)
+    print(f"cluster and images: {time.monotonic() - began:.0f} s", flush=True)
+    return reached
+
+
+def _version() -> str:
+    import tomllib
+
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
