@@ -11,6 +11,7 @@ def evaluate(
     context: str,
     fingerprint: str,
     draft: str,
+    champion: str,
     code: str,
     config: str,
     metrics: dsl.Output[dsl.Metrics],
@@ -24,6 +25,7 @@ def evaluate(
         context: Project, overrides, run and store as JSON.
         fingerprint: Fingerprint of the prepared data.
         draft: Where the draft of the bundle is.
+        champion: Digest of the champion that it is compared with; takes part in caching only.
         code: Version of the code; takes part in caching only.
         config: Digest of the configuration; takes part in caching only.
     """

@@ -31,7 +31,7 @@ def build(place: Pipeline, last: str = "deploy") -> Callable[..., Any]:
     title = "Train and release" if whole else f"Train and release: to {last}"
 
     @dsl.pipeline(name=name, display_name=title)
-    def on_cluster(context: str, source: str = "", code: str = "", config: str = "") -> None:
+    def on_cluster(context: str, source: str = "", code: str = "", config: str = "", champion: str = "") -> None:
         """From raw data to a version on live traffic, each decision backed by evidence.
 
         Args:
@@ -39,13 +39,14 @@ def build(place: Pipeline, last: str = "deploy") -> Callable[..., Any]:
             source: Fingerprint of the source data.
             code: Version of the code.
             config: Digest of the configuration.
+            champion: Digest of the champion that the new version is compared with.
         """
         finished = finish(context=context)
         finished.set_display_name("Keep how it ended")
         finished.set_caching_options(False)
         put(finished, "finish", place)
         with dsl.ExitHandler(finished, name="steps"):
-            known = {"context": context, "source": source, "code": code, "config": config}
+            known = {"context": context, "source": source, "code": code, "config": config, "champion": champion}
             for step, task in chain(chosen, known).items():
                 put(task, step, place)
 

@@ -1,7 +1,8 @@
 """Train and release: which step follows which. `train_and_release` is the story; `build` gives a part of it.
 
 The fingerprints are parameters because Kubeflow's cache looks at parameters only: a step runs again when the source,
-the code or the configuration is another one. The last step is never cached: traffic is not a function of parameters.
+the code or the configuration is another one, and the evaluation also when the champion is. The last step is never
+cached: traffic is not a function of parameters.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ TITLES = {
 
 
 @dsl.pipeline(name="train-and-release", display_name="Train and release")
-def train_and_release(context: str, source: str = "", code: str = "", config: str = "") -> None:
+def train_and_release(context: str, source: str = "", code: str = "", config: str = "", champion: str = "") -> None:
     """From raw data to a version on live traffic, each decision backed by evidence.
 
     Args:
@@ -43,6 +44,7 @@ def train_and_release(context: str, source: str = "", code: str = "", config: st
         source: Fingerprint of the source data.
         code: Version of the code.
         config: Digest of the configuration.
+        champion: Digest of the champion that the new version is compared with.
     """
     version_of = {"code": code, "config": config}
 
@@ -59,6 +61,7 @@ def train_and_release(context: str, source: str = "", code: str = "", config: st
         context=context,
         fingerprint=prepared.outputs["fingerprint"],
         draft=trained.outputs["draft"],
+        champion=champion,
         **version_of,
     )
     evaluated.set_display_name(TITLES["evaluate"])
@@ -96,6 +99,7 @@ def build(first: str = "validate", last: str = "deploy") -> Callable[..., Any]:
         source: str = "",
         code: str = "",
         config: str = "",
+        champion: str = "",
         source_fingerprint: str = "",
         fingerprint: str = "",
         draft: str = "",
@@ -108,6 +112,7 @@ def build(first: str = "validate", last: str = "deploy") -> Callable[..., Any]:
             "source": source,
             "code": code,
             "config": config,
+            "champion": champion,
             "source_fingerprint": source_fingerprint,
             "fingerprint": fingerprint,
             "draft": draft,

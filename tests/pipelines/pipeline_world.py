@@ -54,7 +54,7 @@ def parameters(context: Context, environment: dict[str, str], *overrides: str) -
 
 def compiled(text: str) -> CompiledPipeline:
     """The pipeline in a compiled file's content."""
-    return CompiledPipeline(text)
+    return CompiledPipeline.parse(text)
 
 
 def opened(file: Path, *overrides: str) -> Context:

@@ -1,6 +1,7 @@
 """The pipeline as Kubeflow gets it: goldens, caching, names, images, and parts of it."""
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -10,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from fairlead.pipelines import compile as compiled
-from fairlead.pipelines.train_and_release import STEPS, build, inputs_of, outputs_of
+from fairlead.pipelines.train_and_release import STEPS, build, inputs_of, outputs_of, train_and_release
 from kfp import compiler
 
 from fairlead.cli import local_pipeline
 from fairlead.wiring import steps
 
-_CACHE_KEYS = {"context", "source", "code", "config"}
+_CACHE_KEYS = {"context", "source", "code", "config", "champion"}
 _ROOT = Path(compiled.__file__).resolve().parents[1]
 
 
@@ -28,10 +29,31 @@ def specification(pipeline: Any, folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole() -> dict[str, Any]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The pipeline as this machine runs it."""
+    return specification(train_and_release, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Any]:
+    """The pipeline as a cluster gets it."""
     ((_, text),) = compiled.goldens().items()
-    value: dict[str, Any] = yaml.safe_load(text)
+    value: dict[str, Any] = next(yaml.safe_load_all(text))
     return value
+
+
+def test_a_cluster_gets_the_same_steps_in_pods_and_one_more_at_the_end(
+    whole: dict[str, Any], golden: dict[str, Any]
+) -> None:
+    assert set(golden["root"]["dag"]["tasks"]) == {"exit-handler-1", "finish"}
+    inner = golden["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    here = whole["root"]["dag"]["tasks"]
+    assert list(inner) == list(here)
+    for name, task in inner.items():
+        assert task.pop("retryPolicy")["maxRetryCount"] == 2
+        text = json.dumps(task).replace("pipelinechannel--", "")
+        assert json.loads(text) == here[name]
+        assert golden["components"][f"comp-{name}"] == whole["components"][f"comp-{name}"]
 
 
 def test_the_compiled_pipeline_in_the_repository_is_what_the_code_gives() -> None:
@@ -51,7 +73,8 @@ def test_a_missing_or_edited_golden_is_noticed(tmp_path: Path, monkeypatch: pyte
 def test_kfp_itself_compiles_the_module_from_the_repository_root(tmp_path: Path) -> None:
     output = tmp_path / "out.yaml"
     kfp = Path(sys.executable).parent / "kfp"
-    command = [kfp, "dsl", "compile", "--py", "pipelines/train_and_release.py", "--output", str(output)]
+    command = [kfp, "dsl", "compile", "--py", "pipelines/on_cluster.py", "--output", str(output)]
+    command += ["--function", "train_and_release"]
     subprocess.run(command, cwd=_ROOT, check=True, capture_output=True)
     assert output.read_text() == (_ROOT / "pipelines" / "compiled" / "train_and_release.yaml").read_text()
 
@@ -86,6 +109,12 @@ def test_every_cached_step_runs_again_for_other_code_or_configuration(whole: dic
         if name != "deploy":
             taken = {value.get("componentInputParameter") for value in task["inputs"]["parameters"].values()}
             assert {"code", "config"} <= taken, name
+
+
+def test_another_champion_is_compared_with_again(whole: dict[str, Any]) -> None:
+    tasks = whole["root"]["dag"]["tasks"]
+    taken = {name for name, task in tasks.items() if "champion" in task["inputs"]["parameters"]}
+    assert taken == {"evaluate"}
 
 
 def test_a_changed_source_reaches_the_first_step(whole: dict[str, Any]) -> None:

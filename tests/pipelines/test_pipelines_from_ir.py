@@ -1,4 +1,4 @@
-"""Every step of the compiled pipeline, run from its IR: the command, the executor input, artifacts and results in S3."""
+"""Every step of the compiled pipeline, run from its IR: command, executor input, artifacts and results in S3."""
 
 import json
 from pathlib import Path

@@ -1,12 +1,14 @@
-"""`fairlead run`: the pipeline, on this machine."""
+"""`fairlead run`: the pipeline, on this machine or on a cluster."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fairlead.cli.output import emit, progress_console
+from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairlead.cli.local_pipeline import LocalPipeline, Request
+    from fairlead.cli.local_pipeline import Event, Request
     from fairlead.errors import FairleadError
     from fairlead.wiring.context import Context
 
@@ -17,8 +19,26 @@ fairlead run --set train.epochs=3
 fairlead run --to evaluate
 fairlead run --from evaluate
 fairlead run --from evaluate --run 20260102-030405-ab12
+fairlead run --on cluster --compile pipeline.yaml
+fairlead run --on cluster --wait --host https://kubeflow.example/pipeline --namespace team
 """
 _POLL_SECONDS = 0.1
+
+
+class Followed(Protocol):
+    """A run that `follow` can show: where its log is, whether it has ended (an exit code), and what has happened."""
+
+    log: Any
+
+    def poll(self) -> int | None: ...
+
+    def events(self) -> "Iterator[Event]": ...
+
+    def failed_step(self) -> str: ...
+
+    def error(self) -> dict[str, Any] | None: ...
+
+    def last_words(self) -> str: ...
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +53,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--run", dest="earlier", metavar="ID", help="with --from: the run whose results are taken up")
     parser.add_argument("--on", choices=("local", "cluster"), default="local", help="where it runs (default: local)")
+    cluster = parser.add_argument_group("with --on cluster")
+    cluster.add_argument("--wait", action="store_true", help="follow the run until it ends, and exit as it does")
+    cluster.add_argument(
+        "--compile", metavar="FILE", help="submit nothing: write the compiled pipeline, and say how kfp submits it"
+    )
+    cluster.add_argument("--host", metavar="URL", help="Kubeflow Pipelines' API (default: pipeline.host)")
+    cluster.add_argument("--namespace", metavar="NAME", help="namespace of the run (default: pipeline.namespace)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked, run, and show the cause of a failure first."""
+    if args.on == "cluster":
+        from fairlead.cli.run_cluster import run_on_cluster
+
+        return run_on_cluster(args)
+    if args.wait or args.compile or args.host or args.namespace:
+        raise UsageError("--wait, --compile, --host and --namespace are for runs on a cluster", fix="add --on cluster")
+    return _run_here(args)
+
+
+def _run_here(args: argparse.Namespace) -> int:
     from fairlead.cli.local_pipeline import LocalPipeline
     from fairlead.cli.run_display import display_for
-    from fairlead.cli.run_request import prepare_request, warn_of_changes
+    from fairlead.cli.run_request import prepare_request, start_ray_meanwhile, warn_of_changes
 
     context, request, earlier = prepare_request(args)
     warn_of_changes(context, earlier)
@@ -47,19 +84,30 @@ def run(args: argparse.Namespace) -> int:
     with LocalPipeline(request, context.base) as pipeline, display_for(progress_console()) as display:
         for step in earlier.steps if earlier else ():
             display.taken(step, earlier.run if earlier else "")
-        ok = _follow(context, request, pipeline, display, results)
+        ok = follow(
+            request,
+            pipeline,
+            display,
+            results,
+            _POLL_SECONDS,
+            lambda step: start_ray_meanwhile(context, request) if step == "prepare" else None,
+        )
     if not ok:
-        raise _failure(pipeline)
+        raise failure(pipeline)
     _show(args, context, request, results)
-    return _exit_code(results)
+    return exit_code(results)
 
 
-def _follow(
-    context: "Context", request: "Request", pipeline: "LocalPipeline", display: Any, results: dict[str, dict[str, Any]]
+def follow(
+    request: "Request",
+    pipeline: Followed,
+    display: Any,
+    results: dict[str, dict[str, Any]],
+    poll_seconds: float,
+    started: Callable[[str], None] = lambda step: None,
 ) -> bool:
+    """Show a run until it ends, and collect what its steps gave; whether all of them ended well."""
     import time
-
-    from fairlead.cli.run_request import start_ray_meanwhile
 
     while True:
         code = pipeline.poll()  # before the events: what the last step left is read after its end
@@ -67,17 +115,18 @@ def _follow(
             display.show(event)
             if event.kind == "finished" and event.result is not None:
                 results[event.step] = event.result
-            if event.kind == "started" and event.step == "prepare":
-                start_ray_meanwhile(context, request)
+            if event.kind == "started":
+                started(event.step)
         if code is not None:
             if code == 0 and len(results) == len(request.steps):
                 return True
             display.failed(pipeline.failed_step())
             return False
-        time.sleep(_POLL_SECONDS)
+        time.sleep(poll_seconds)
 
 
-def _failure(pipeline: "LocalPipeline") -> "FairleadError":
+def failure(pipeline: Followed) -> "FairleadError":
+    """The error of the step that failed, as it was raised there; StepDied when it said nothing."""
     from fairlead.errors import FairleadError, StepDied, all_errors
 
     log = f"the full log: {pipeline.log}"
@@ -94,7 +143,7 @@ def _failure(pipeline: "LocalPipeline") -> "FairleadError":
 
 def _show(args: argparse.Namespace, context: "Context", request: "Request", results: dict[str, dict[str, Any]]) -> None:
     folder = context.run_folder
-    value = {"run": context.run, "folder": str(folder), "exit_code": _exit_code(results), "steps": results}
+    value = {"run": context.run, "folder": str(folder), "exit_code": exit_code(results), "steps": results}
     last = results[request.last]
     lines = [f"run {context.run}: {last.get('summary', '')}"]
     if any(result.get("report_html") for result in results.values()):
@@ -102,7 +151,8 @@ def _show(args: argparse.Namespace, context: "Context", request: "Request", resu
     emit(args, value, "\n".join(lines))
 
 
-def _exit_code(results: dict[str, dict[str, Any]]) -> int:
+def exit_code(results: dict[str, dict[str, Any]]) -> int:
+    """The command's exit code: a verdict where one was reached."""
     from fairlead.errors import EXIT_NOT_ENOUGH_EVIDENCE, EXIT_OK, EXIT_VERDICT_FAIL
 
     if results.get("evaluate", {}).get("passed") is False:

@@ -36,19 +36,13 @@ def prepare_request(args: argparse.Namespace) -> tuple[Context, Request, Earlier
 
     Raises UsageError, SpecError, ExtraMissing. Nothing has been written but the run's folder.
     """
-    if args.on == "cluster":
-        raise UsageError(
-            "--on cluster: this version runs pipelines on this machine only",
-            why="submitting to a Kubeflow installation is not part of it yet",
-            fix="run locally, or upload pipelines/compiled/train_and_release.yaml by hand",
-        )
     if STEPS.index(args.first) > STEPS.index(args.last):
         raise UsageError(f"--from {args.first} comes after --to {args.last}", fix=f"the order is {', '.join(STEPS)}")
     if args.earlier is not None and args.first == STEPS[0]:
         raise UsageError("--run says whose results to take up, and no step is left out", fix="add --from STEP")
     if importlib.util.find_spec("kfp") is None:
         raise ExtraMissing("fairlead run needs kfp, which is not installed", fix="pip install 'fairlead[pipelines]'")
-    context = new_context(args, _new_run_id())
+    context = new_context(args, new_run_id())
     earlier = _find_earlier(context, args.first, args.earlier) if args.first != STEPS[0] else None
     chosen = STEPS[STEPS.index(args.first) : STEPS.index(args.last) + 1]
     arguments: dict[str, str | int] = {
@@ -163,5 +157,6 @@ def _open_run(context: Context, args: argparse.Namespace, earlier: Earlier | Non
     (folder / "run.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def _new_run_id() -> str:
+def new_run_id() -> str:
+    """A name for a run: when it was started, and something that no other has."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"

@@ -1,8 +1,9 @@
-"""Runs a compiled pipeline from its IR as Kubeflow would, for tests: no Kubeflow API server can be had without registry.
+"""Runs a compiled pipeline from its IR as Kubeflow would, for tests without a Kubeflow.
 
-What is read: tasks in DAG order, nested DAGs, constants, parameters and outputs of tasks, conditions, retries with their
-waits, exit handlers with the final status, and each executor's image, command and arguments. What is not: iterators,
-importers and the cache. A `Runner` says where a step runs: in a process here, or in a pod of a cluster.
+What is read: tasks in DAG order, nested DAGs, constants, parameters and outputs of tasks, conditions, retries with
+their waits, exit handlers with the final status, and each executor's image, command and arguments. What is not:
+outputs of nested DAGs, iterators, importers and the cache. A `Runner` says where a step runs: in a process here, or in
+a pod of a cluster.
 """
 
 import json
@@ -11,7 +12,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
@@ -71,16 +71,20 @@ class Ended:
 class CompiledPipeline:
     """A compiled pipeline: the IR, and what it says of the platform Kubernetes."""
 
-    def __init__(self, text: str) -> None:
-        documents = list(yaml.safe_load_all(text))
-        self.spec: dict[str, Any] = documents[0]
-        platform = documents[1]["platforms"]["kubernetes"] if len(documents) > 1 else {}
+    def __init__(self, spec: dict[str, Any], platform_spec: Mapping[str, Any] | None = None) -> None:
+        self.spec = spec
+        platform = (platform_spec or {}).get("platforms", {}).get("kubernetes", {})
         self.platform: dict[str, Any] = platform.get("deploymentSpec", {}).get("executors", {})
 
     @classmethod
-    def read(cls, path: Path) -> "CompiledPipeline":
-        """From a file."""
-        return cls(path.read_text(encoding="utf-8"))
+    def parse(cls, text: str) -> "CompiledPipeline":
+        """From the content of a compiled file."""
+        return cls(*yaml.safe_load_all(text))
+
+    @classmethod
+    def submitted(cls, value: dict[str, Any]) -> "CompiledPipeline":
+        """From the ``pipeline_spec`` of a run that a client asked for."""
+        return cls(value["pipeline_spec"], value["platform_spec"]) if "pipeline_spec" in value else cls(value)
 
     def run(
         self,
@@ -90,9 +94,11 @@ class CompiledPipeline:
         run: str,
         root: str,
         wait: Callable[[float], None] = time.sleep,
+        ended: Ended | None = None,
     ) -> Ended:
-        """Run everything. `root`: the pipeline root, an S3 URI. `wait` takes the seconds between tries."""
-        ended = Ended()
+        """Run everything. `root`: the pipeline root, an S3 URI. `wait` takes the seconds between tries. `ended` is
+        filled while the run goes on."""
+        ended = Ended() if ended is None else ended
         known = self._with_defaults(self.spec["root"], parameters)
         walk = _Walk(self, runner, run, root, wait, ended)
         walk.dag(self.spec["root"], known)

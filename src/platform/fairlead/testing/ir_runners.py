@@ -132,12 +132,12 @@ class PodRunner:
                 "restartPolicy": "Never",
                 "enableServiceLinks": False,
                 **({"serviceAccountName": self._account} if self._account else {}),
-                **({"activeDeadlineSeconds": platform["activeDeadlineSeconds"]} if "activeDeadlineSeconds" in platform else {}),
+                **{key: platform[key] for key in ("activeDeadlineSeconds",) if key in platform},
                 "imagePullSecrets": pulled_with,
                 "containers": [container],
                 "volumes": [{"name": name, "emptyDir": {}} for name in mounts],
             },
-        }  # fmt: skip
+        }
 
     def _env(self, attempt: Attempt) -> list[dict[str, Any]]:
         given = [*self._environment.items(), (INPUT_VARIABLE, orjson.dumps(attempt.executor_input).decode())]

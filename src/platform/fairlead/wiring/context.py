@@ -23,6 +23,7 @@ from fairlead.store.archives import fetch_folder
 RUN_VARIABLE = "KFP_RUN_ID"
 SCRATCH_VARIABLE = "FAIRLEAD_SCRATCH"
 SCRATCH = Path("/var/fairlead")
+_MARK = "project "  # kfp's command line would make a mapping of a text that is JSON from its first character on
 _TOLD_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_REGION")
 
 _log = get_logger(__name__)
@@ -113,12 +114,12 @@ def remote_json(context: Context, archive: str, overrides: Sequence[str], enviro
         "archive": archive,
         "environment": {name: environment[name] for name in _TOLD_VARIABLES if environment.get(name)},
     }
-    return json.dumps(value, sort_keys=True)
+    return _MARK + json.dumps(value, sort_keys=True)
 
 
 def context_from_json(text: str) -> Context:
     """The context that `Context.to_json` or `remote_json` described. Raises IntegrityError, SpecError, StoreError."""
-    value = json.loads(text)
+    value = json.loads(text.removeprefix(_MARK))
     if not value.get("archive"):
         return open_context(Path(value["project_file"]), value["overrides"], value["run"])
     for name, setting in value["environment"].items():
