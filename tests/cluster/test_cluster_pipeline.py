@@ -88,7 +88,8 @@ def test_the_submitted_pipeline_runs_in_pods_and_a_lost_pod_is_tried_again(
     def began(attempt: Attempt, pod: str) -> None:
         pods.append(pod)
         if attempt.task == "prepare" and attempt.number == 1:
-            cluster.delete(PODS, pod)
+            path = PODS.path(cluster.namespace, pod)
+            cluster.request("DELETE", path, "lose a pod", body={"gracePeriodSeconds": 0})
 
     with fake_kubeflow(in_pods(cluster, cluster_s3, began), namespaces=(cluster.namespace,)) as kubeflow:
         words = ["run", "--on", "cluster", "--wait", "--to", "register", "--host", kubeflow.url, "-o", "json"]
@@ -114,7 +115,7 @@ def test_the_submitted_pipeline_runs_in_pods_and_a_lost_pod_is_tried_again(
 
 def test_the_ir_alone_is_enough_for_a_pod(project: Path, cluster: Cluster, tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
-    place = Pipeline(image=STEP_IMAGE, env_secrets=("store",))
+    place = Pipeline(image=STEP_IMAGE, env_secrets=("store",), deadline=600)
     compiler.Compiler().compile(build(place, "validate"), str(path))
     manifests: list[dict[str, Any]] = []
 

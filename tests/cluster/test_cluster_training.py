@@ -24,7 +24,7 @@ from fairlead.wiring import steps
 from fairlead.wiring.context import Context
 
 # Long enough to be disturbed in: some thousand steps.
-LONG = ("train.epochs=150", "train.checkpoint.every_steps=100")
+LONG = ("train.epochs=250", "train.checkpoint.every_steps=100")
 
 
 @pytest.fixture(scope="session")
@@ -226,7 +226,7 @@ class TestTraining:
         assert first.end(signal.SIGKILL) == -signal.SIGKILL
 
         lost = trainers(cluster, "worker")[0]["metadata"]["name"]
-        cluster.delete(PODS, lost)
+        cluster.delete(PODS, lost, grace_seconds=0)
         with caplog.at_level(logging.INFO, "fairlead"):
             result = train(context, fingerprint)
         assert any("adopted the RayJob" in message for message in messages(context))
@@ -239,7 +239,7 @@ class TestTraining:
         assert any("training: epoch" in record.message for record in caplog.records)
 
     def test_told_to_leave_it_is_handed_over_and_interrupted_it_is_deleted(
-        self, undisturbed: Fit, cluster: Cluster, cluster_store: str, tmp_path: Path
+        self, image: str, cluster: Cluster, cluster_store: str, tmp_path: Path
     ) -> None:
         file = write_project(tmp_path / "p", cluster_store, cluster)
         context, fingerprint = prepare(file, "leaving", *LONG)

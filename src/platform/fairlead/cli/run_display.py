@@ -63,7 +63,8 @@ class PlainDisplay:
         self._line(f"  {step:<{_WIDTH}} {self._seconds(step)}  FAILED")
 
     def _seconds(self, step: str) -> str:
-        return f"{time.monotonic() - self._started.get(step, time.monotonic()):6.1f} s"
+        now = time.monotonic()
+        return f"{now - self._started.get(step, now):6.1f} s"
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)

@@ -60,9 +60,11 @@ class Cluster:
         what = f"patch {kind.words} {name}"
         return self.request("PATCH", kind.path(self.namespace, name), what, body=change, content_type=_MERGE)
 
-    def delete(self, kind: Kind, name: str) -> bool:
-        """Delete an object and what belongs to it; False when there was none."""
-        body = {"propagationPolicy": "Background"}
+    def delete(self, kind: Kind, name: str, *, grace_seconds: int | None = None) -> bool:
+        """Delete an object and what belongs to it; False when there was none. `grace_seconds` 0: a pod is killed."""
+        body: Object = {"propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
         try:
             self.request("DELETE", kind.path(self.namespace, name), f"delete {kind.words} {name}", body=body)
         except FairleadError as error:

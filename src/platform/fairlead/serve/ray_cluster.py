@@ -27,7 +27,7 @@ from pydantic import Field
 from fairlead.errors import ServeError, StoreError
 from fairlead.logs import get_logger
 from fairlead.records.codec import from_value, to_value
-from fairlead.records.release import Release
+from fairlead.records.release import Arm, Release
 from fairlead.serve.control import Control, ControlState
 from fairlead.serve.ray_app import control_deployment, ingress_deployment
 from fairlead.serve.ray_control import ControlDeployment, RayCandidateHost, Refused
@@ -117,6 +117,8 @@ def taken_up(model: str, user_config: Mapping[str, Any], wanted: Release | None)
         raise _unusable(f"{type(error).__name__}: {error}") from error
     if unknown:
         raise _unusable(f"unknown: {', '.join(sorted(unknown))}")
+    if not isinstance(release.champion, Arm) or not isinstance(release.candidate, Arm | None):
+        raise _unusable("champion and candidate are versions with bundle_uri and digest")
     if release.model != model:
         raise _unusable(f"it is a release of {release.model}, this is {model}")
     if not all(0 <= weight <= 100 for weight in weights) or (release.candidate is None and any(weights)):

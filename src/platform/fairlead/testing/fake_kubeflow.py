@@ -119,7 +119,7 @@ class FakeKubeflow:
         try:
             self._execute(run.pipeline_spec, dict(run.runtime_config.parameters or {}), run.run_id, ended)
         except Exception as error:  # whoever follows the run has to see it end
-            ended.failure = f"the pipeline could not be run: {error!r}"
+            ended.failure = f"the pipeline could not be run: {error}"
         run.error = kfp_server_api.GoogleRpcStatus(code=9, message=ended.failure) if ended.failure else None
         run.state = ended.state
 

@@ -132,7 +132,7 @@ class PodRunner:
                 "restartPolicy": "Never",
                 "enableServiceLinks": False,
                 **({"serviceAccountName": self._account} if self._account else {}),
-                **{key: platform[key] for key in ("activeDeadlineSeconds",) if key in platform},
+                **{key: int(platform[key]) for key in ("activeDeadlineSeconds",) if key in platform},
                 "imagePullSecrets": pulled_with,
                 "containers": [container],
                 "volumes": [{"name": name, "emptyDir": {}} for name in mounts],
