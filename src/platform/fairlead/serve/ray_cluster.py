@@ -113,6 +113,7 @@ def taken_up(model: str, user_config: Mapping[str, Any], wanted: Release | None)
         unknown = content.keys() - {field.name for field in fields(Release)}
         release: Release = from_value(Release, {"model": model, **content, "generation": revision})
         weights = (release.candidate_weight, release.shadow_percent)
+        percents = all(0 <= weight <= 100 for weight in weights)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unusable(f"{type(error).__name__}: {error}") from error
     if unknown:
@@ -121,7 +122,7 @@ def taken_up(model: str, user_config: Mapping[str, Any], wanted: Release | None)
         raise _unusable("champion and candidate are versions with bundle_uri and digest")
     if release.model != model:
         raise _unusable(f"it is a release of {release.model}, this is {model}")
-    if not all(0 <= weight <= 100 for weight in weights) or (release.candidate is None and any(weights)):
+    if not percents or (release.candidate is None and any(weights)):
         raise _unusable("weights are percents, and 0 without a candidate")
     if wanted is None:
         return release
