@@ -125,8 +125,12 @@ def compare(rows: int, rounds: int, folder: Path, peers: tuple[str, ...] = _PEER
     if "duckdb" in seconds:
         ratio = round(seconds["duckdb"] / seconds["fairlead"], 2)
         goals.append(
-            {"name": "data validate, times duckdb SUMMARIZE", "value": ratio, "goal": ">= 2", "met": ratio >= 2}
+            {"name": "schema check alone, times duckdb SUMMARIZE", "value": ratio, "goal": ">= 2", "met": ratio >= 2}
         )
+        if "fairlead_profile" in seconds:
+            ratio = round(seconds["duckdb"] / seconds["fairlead_profile"], 2)
+            name = "data validate (schema check and statistics), times duckdb SUMMARIZE"
+            goals.append({"name": name, "value": ratio, "goal": ">= 2", "met": ratio >= 2})
     peak = max(run["peak_mib"] for run in found["fairlead"])
     goals.append({"name": "data validate, peak MiB", "value": round(peak), "goal": "<= 1024", "met": peak <= 1024})
     result["goals"] = goals

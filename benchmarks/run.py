@@ -68,6 +68,27 @@ def show(results: dict[str, Any]) -> None:
             print(f"{goal['name']:<64} {goal['value']:>12.4g}  {goal['goal']:<10}{mark}")
 
 
+def figures(name: str, value: Any) -> list[str]:
+    """One entry of a result: a line, or a table when it is a mapping (of mappings)."""
+    if not isinstance(value, dict) or not value:
+        return [f"{name}: {value}", ""]
+    value = flat(value)
+    nested = all(isinstance(entry, dict) for entry in value.values())
+    columns = list(next(iter(value.values()))) if nested else ["value"]
+    lines = [f"| {name} | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for key, entry in value.items():
+        cells = [str(entry.get(column, "")) for column in columns] if nested else [str(entry)]
+        lines.append(f"| {key} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def flat(value: dict[str, Any]) -> dict[str, Any]:
+    """Mappings of mappings of mappings with the outer two keys joined."""
+    if not all(isinstance(e, dict) and e and all(isinstance(x, dict) for x in e.values()) for e in value.values()):
+        return value
+    return {f"{outer}, {inner}": entry for outer, rows in value.items() for inner, entry in rows.items()}
+
+
 def document(results: dict[str, Any]) -> str:
     """docs/performance.md: every goal with what was measured, and the figures behind it."""
     where = results["machine"]
@@ -91,7 +112,6 @@ def document(results: dict[str, Any]) -> str:
         result = results["parts"].get(part_name)
         if result is None:
             continue
-        figures = {key: value for key, value in result.items() if key not in ("goals", "at")}
         lines += [
             "",
             f"## {part_name}",
@@ -99,7 +119,9 @@ def document(results: dict[str, Any]) -> str:
             f"Taken at {result['at']} with `benchmarks/run.py --only {part_name}`.",
             "",
         ]
-        lines += ["```json", json.dumps(figures, indent=1), "```"]
+        for key, value in result.items():
+            if key not in ("goals", "at", "name"):
+                lines += figures(key.replace("_", " "), value)
     return "\n".join(lines) + "\n"
 
 

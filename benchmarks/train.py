@@ -115,7 +115,7 @@ def measure(command: list[str], environment: dict[str, str], run: Path) -> dict[
 def measure_all(folder: Path, data: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
     """Interleaved rounds of both launchers."""
     found: dict[str, list[dict[str, float]]] = {"fairlead on Ray": [], "torchrun": []}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     (folder / "worker.py").write_text(_TORCHRUN)
     with local_ray() as (address, ray_environment):
         plain = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -126,7 +126,7 @@ def measure_all(folder: Path, data: Path, rounds: int) -> dict[str, list[dict[st
                 job = folder / "job.json"
                 job.write_text(Job(_TRAIN, data, "binary", 2, run, folder).to_json())
                 if name == "torchrun":
-                    command, environment = [*torchrun, "--master-port", "0", str(folder / "worker.py"), str(job)], plain
+                    command, environment = [*torchrun, str(folder / "worker.py"), str(job)], plain
                 else:
                     command, environment = [sys.executable, "-c", _RAY, str(job), address], ray_environment
                 result = measure(command, environment, run)

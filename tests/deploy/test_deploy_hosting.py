@@ -14,7 +14,7 @@ from fairlead.deploy.rollout.engine import step, wish
 from fairlead.deploy.rollout.loop import RolloutLoop, tick_seconds
 from fairlead.deploy.rollout.plan import budget_of, plan_from_spec
 from fairlead.deploy.rollout.start import list_rollouts, load, new_rollout, open_rollout, record_key, send_command
-from fairlead.deploy.rollout.why import LOSS_NOTE, explain, explain_text
+from fairlead.deploy.rollout.why import LOSS_NOTE, decision_headline, explain, explain_text
 from fairlead.errors import (
     IntegrityError,
     RegistryConflict,
@@ -266,6 +266,16 @@ def test_the_plain_text_has_every_decision_and_the_note_on_the_loss() -> None:
     assert LOSS_NOTE in text
     assert record.decisions[3].sentence in explain_text(record, decision=3)
     assert record.decisions[1].sentence not in explain_text(record, decision=3)
+
+
+def test_a_decision_is_told_in_a_few_words() -> None:
+    promoted, refused = World(Behaviour(difference=0.03)), World(Behaviour(difference=0.09))
+    told = [decision_headline(decision) for decision in promoted.run().decisions]
+    assert any(line.startswith("shadow passed") and "checks: canary" in line for line in told)
+    assert any(line.endswith("checks: promoted") for line in told)
+    told = [decision_headline(decision) for decision in refused.run().decisions]
+    assert "shadow failed on mean score difference: rolled back" in told
+    assert all(len(line) < 120 for line in told)
 
 
 def test_a_rollout_under_way_shows_what_it_waits_for() -> None:

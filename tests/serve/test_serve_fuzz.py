@@ -49,6 +49,7 @@ def test_no_made_up_request_makes_the_server_fail(api: Any) -> None:
         fuzz(operation, GenerationMode.POSITIVE, math.ceil(EXAMPLES * share), check)
         if operation.method in ("post", "put"):
             fuzz(operation, GenerationMode.NEGATIVE, math.ceil(EXAMPLES * share), check)
+    print(f"\n{sum(asked.values())} requests; answers by status: {dict(sorted(asked.items()))}")
     assert sum(asked.values()) >= EXAMPLES
     assert asked[200] > 0
     assert asked[400] > 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import ray
 from conftest import Bundles, copy_of
 from server_process import free_port
 from tiny_models import FEATURES, MODEL, ROW, table, write_bundle
@@ -89,6 +90,7 @@ def serving(published: Bundles, local_ray: str, tmp_path_factory: pytest.TempPat
     with ServingClient(url, read_token(token_file(bundles.base)), MODEL) as client:
         yield Serving(bundles, client)
     stop_ray_serving(MODEL, local_ray)
+    ray.shutdown()  # this process's connection; tests of other modules make their own
 
 
 def test_weights_change_under_load_and_nothing_fails_or_moves(serving: Serving) -> None:
@@ -102,11 +104,13 @@ def test_weights_change_under_load_and_nothing_fails_or_moves(serving: Serving) 
         time.sleep(1.5)
         stages.append((weight, begun, time.monotonic()))
     result = serving.finish(thread)
+    print(f"\nsent {result['sent']}, answered {result['answered']}, failed {result['failed']}; {result['by_arm']}")
     assert (result["sent"], result["answered"], result["failed"]) == (2000, 2000, 0)
     for weight, begun, ended in stages:
         seen = [(key, arm) for sent, came, key, arm in result["answers"] if sent >= begun and came <= ended]
         assert len(seen) > 100
         assert all((arm == "candidate") == on_candidate(key, second.digest, weight) for key, arm in seen)
+        print(f"weight {weight:g} %: {len(seen)} answers, all from the arm of their key")
 
 
 def test_the_split_of_distinct_keys_is_binomial(serving: Serving) -> None:

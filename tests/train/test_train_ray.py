@@ -154,6 +154,12 @@ class Step:
         return len(list((self.folder / "processes").glob("0-*")))
 
 
+def show(what: str, facts: dict[str, Any], undisturbed: dict[str, Any]) -> None:
+    """The digests, for people (`pytest -s`)."""
+    print(f"\n{what}: resumed from step {facts['resumed_from_step']}, weights sha256 {facts['weights_sha256']}")
+    print(f"undisturbed: weights sha256 {undisturbed['weights_sha256']}")
+
+
 def said(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, out
@@ -200,6 +206,7 @@ def test_workers_that_are_killed_change_nothing(
         step.wait_for_step(400, process)
         os.kill(step.newest_worker(0), signal.SIGKILL)
         facts = said(process)
+    show("two workers killed", facts, undisturbed[1])
     assert step.attempts() == 3
     assert 400 <= facts["resumed_from_step"] < STEPS
     assert facts["weights_sha256"] == undisturbed[1]["weights_sha256"]
@@ -218,6 +225,7 @@ def test_the_whole_step_killed_and_run_again_ends_with_the_same_weights(
         step.wait_for_step(200, process)
         os.kill(process.pid, signal.SIGKILL)
     facts = step.run()
+    show("the whole step killed", facts, undisturbed[1])
     assert 200 <= facts["resumed_from_step"] < STEPS
     assert facts["weights_sha256"] == undisturbed[1]["weights_sha256"]
 

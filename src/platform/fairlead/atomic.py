@@ -1,8 +1,12 @@
 """Whole or not at all: writing local files so that a crash leaves the old content or the new, never half of one."""
 
+import errno
 import os
 import uuid
 from pathlib import Path
+
+# What the system says when there is no room: no space, no quota, or a limit on the size of files.
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -16,8 +20,10 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write or a sync that fails does not know its file
         raise
     sync_folder(path.parent)
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from fairlead import __version__
+from fairlead.atomic import DISK_FULL
 from fairlead.cli.verbs import VERBS, SubVerb, top_help
 from fairlead.errors import (
     EXIT_BUG,
@@ -245,7 +246,7 @@ def _known_problem(error: Exception) -> FairleadError | None:
                 return ExtraMissing(what, fix=f"pip install 'fairlead[{extra}]'")
     if isinstance(error, OSError):
         where = str(error.filename) if error.filename else None
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             return NotEnoughDisk("the disk is full", where=where, fix="free some space and run the same command again")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return EnvironmentProblem("no permission", where=where, why=error.strerror)

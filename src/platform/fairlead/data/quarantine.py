@@ -59,11 +59,12 @@ class Quarantine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self._lines:
-            self._write()
-        if self._writer is not None:
-            self._writer.close()
-            if error is None:
-                self._partial.replace(self.path)
-            else:
-                self._partial.unlink(missing_ok=True)
+        try:
+            if error is None and self._lines:
+                self._write()
+            if self._writer is not None:
+                self._writer.close()
+                if error is None:
+                    self._partial.replace(self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)

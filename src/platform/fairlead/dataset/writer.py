@@ -1,5 +1,6 @@
 """Writes a data set: everything into a staging folder, the manifest last, then one rename."""
 
+import contextlib
 import shutil
 import uuid
 from dataclasses import replace
@@ -90,7 +91,8 @@ class DatasetWriter:
     def discard(self) -> None:
         """Remove everything that was written. Does nothing after `finish`."""
         for shard in self._open.values():
-            shard.writer.close()
+            with contextlib.suppress(OSError):  # the disk may be full; the file goes anyway
+                shard.writer.close()
         self._open.clear()
         shutil.rmtree(self._staging, ignore_errors=True)
 

@@ -238,7 +238,7 @@ def interval_row(row: IntervalRow, axis: Axis, width: float, kind: str) -> str:
 
 
 def step_chart(steps: Sequence[TimelineStep], value_label: str) -> str:
-    """The value over time as a stair; "" when no step has a value."""
+    """The value over time as a stair, a percentage over the whole of 0 to 100; "" when no step has a value."""
     valued = [(index, step) for index, step in enumerate(steps) if step.value is not None]
     offsets = elapsed_seconds([step.at for step in steps])
     if len(valued) < 2:
@@ -246,7 +246,8 @@ def step_chart(steps: Sequence[TimelineStep], value_label: str) -> str:
     positions = offsets or [float(index) for index in range(len(steps))]
     values = [float(step.value or 0) for _, step in valued]
     x = axis_over(positions, _LEFT, WIDTH - _RIGHT)
-    y = axis_over(values, 200 - _BOTTOM, _TOP, include=0.0, padding=0.05)
+    whole = (0.0, 100.0) if value_label == "percent" else None
+    y = axis_over(values, 200 - _BOTTOM, _TOP, fixed=whole, include=0.0, padding=0.05)
     path = ""
     for (index, _), value in zip(valued, values, strict=True):
         at = x.place(positions[index])

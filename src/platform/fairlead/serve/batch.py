@@ -1,5 +1,6 @@
 """Scoring a data set with a bundle: streamed, and the output file appears whole or not at all."""
 
+import contextlib
 import os
 import time
 import uuid
@@ -11,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fairlead.atomic import sync_folder
+from fairlead.atomic import DISK_FULL, sync_folder
 from fairlead.bundle.bundle import Bundle
 from fairlead.bundle.predictor import Prediction, Predictor
-from fairlead.errors import SchemaMismatch, SourceUnreadable, UsageError
+from fairlead.errors import NotEnoughDisk, SchemaMismatch, SourceUnreadable, UsageError
 from fairlead.records.model import Signature
 from fairlead.serve.rows import open_rows
 
@@ -78,10 +79,18 @@ def score_files(
         os.replace(temporary, target)
         sync_folder(target.parent)
     except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise NotEnoughDisk(
+                "the disk is too full for the scores",
+                where=str(target),
+                why=str(error)[:500],
+                fix="Free some space, or name another --output-file; nothing was changed.",
+            ) from error
         raise SourceUnreadable(f"{data} cannot be read to its end", where=data, why=str(error)[:500]) from error
     finally:
-        if writer is not None:
-            writer.close()
+        with contextlib.suppress(OSError):  # the footer of a file that goes anyway
+            if writer is not None:
+                writer.close()
         temporary.unlink(missing_ok=True)
     return BatchResult(count, str(output), bundle.digest, round(time.monotonic() - started, 3))
 

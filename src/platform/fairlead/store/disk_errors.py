@@ -2,12 +2,13 @@
 
 import errno
 
+from fairlead.atomic import DISK_FULL
 from fairlead.errors import FairleadError, NotEnoughDisk, StoreError
 
 
 def explain_os_error(error: OSError, key: str, uri: str) -> FairleadError:
     """The error to raise for `error`, met while the store at `uri` worked on `key`."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         return NotEnoughDisk(
             "the disk is full", where=f"{uri}, key {key}", why=str(error), fix="Free space; nothing was changed."
         )

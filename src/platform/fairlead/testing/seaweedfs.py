@@ -94,7 +94,9 @@ def _command(folder: Path, ports: list[int], host: str) -> list[str]:
     flags = [f"-{name if '.' in name else f'{name}.port'}={port}" for name, port in zip(names, ports, strict=True)]
     return [
         *(weed, "server", "-s3", f"-s3.config={folder / 's3.json'}", f"-ip={host}", f"-ip.bind={host}"),
-        *(f"-dir={data}", "-master.volumeSizeLimitMB=256", "-volume.max=50", "-s3.iam=false", *flags),
+        *(f"-dir={data}", "-master.volumeSizeLimitMB=256", "-volume.max=50", "-s3.iam=false"),
+        # Doors that are not needed; their fixed ports would keep a second server on this machine from starting.
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", *flags),
     ]
 
 

@@ -28,7 +28,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from fairlead.atomic import sync_folder
+from fairlead.atomic import DISK_FULL, sync_folder
 from fairlead.errors import CheckpointDamaged, NotEnoughDisk, StoreError, TrainError
 from fairlead.logs import get_logger
 
@@ -36,7 +36,6 @@ _log = get_logger(__name__)
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _PREFIX, _STAGING = "step-", ".staging-"
-_ENOSPC, _EDQUOT = 28, 122
 
 Tensors = dict[str, torch.Tensor]
 
@@ -271,7 +270,7 @@ def _damaged(folder: Path, why: str) -> CheckpointDamaged:
 
 
 def _cannot_write(error: OSError, folder: Path, needed: int) -> TrainError | NotEnoughDisk:
-    if error.errno in (_ENOSPC, _EDQUOT):
+    if error.errno in DISK_FULL:
         return NotEnoughDisk(
             "the disk is too full for a checkpoint",
             where=str(folder),

@@ -248,9 +248,11 @@ def session_of(base: Path, ray: LocalRay) -> list[int]:
     if processes.is_running(ray.pid, ray.process_start):
         return members
     # Without the supervisor the session's id alone proves nothing: it may be another session by now. The token's path
-    # in their environment says that they are this project's.
+    # in the environment of one says that it is this project's, and a session has one owner. Asking each of them would
+    # miss those that are just being started.
     mine = str(token_file(base))
-    return [pid for pid in members if processes.environment_of(pid).get("RAY_AUTH_TOKEN_PATH") == mine]
+    owned = any(processes.environment_of(pid).get("RAY_AUTH_TOKEN_PATH") == mine for pid in members)
+    return members if owned else []
 
 
 def _start(base: Path, size: RaySize, lock: int, deadline: float) -> str:
@@ -323,8 +325,14 @@ def _end_session(base: Path, ray: LocalRay) -> bool:
     members = session_of(base, ray)
     if processes.is_running(ray.pid, ray.process_start):
         processes.end([ray.pid], grace_seconds=_STOP_SECONDS)
-    processes.end(set(members) | set(session_of(base, ray)), grace_seconds=0.0)
-    return bool(members)
+    if not members:
+        return False
+    # What is being ended may still start others, so look again until nobody is left. The session was this project's a
+    # moment ago, and its id is not given again so soon.
+    deadline = time.monotonic() + _STOP_SECONDS
+    while (remaining := processes.session_members(ray.pid)) and time.monotonic() < deadline:
+        processes.end({*members, *remaining}, grace_seconds=0.0)
+    return True
 
 
 def _recorded(base: Path) -> LocalRay | None:

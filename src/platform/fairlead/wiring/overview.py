@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fairlead.deploy.rollout.why import decision_headline
 from fairlead.errors import RolloutError, ServerUnreachable, VersionNotFound
 from fairlead.records.registry import Version
 from fairlead.records.release import Release
@@ -101,7 +102,9 @@ def version_tree(context: Context) -> "Tree":
         for entry in registry.history():
             change = entry.change
             if entry.action == "alias" and change.get("alias") == "champion" and change.get("after") == version.number:
-                branch.add(f"[green]{entry.at[:19]} champion: {entry.why}[/green]")
+                rollout = entry.evidence.get("rollout")
+                why = f"by rollout {rollout}" if rollout else entry.why
+                branch.add(f"[green]{entry.at[:19]} champion: {why}[/green]")
     return tree
 
 
@@ -109,7 +112,7 @@ def _add_rollout(branch: "Tree", record: RolloutRecord) -> None:
     colour = {"promoted": "green", "aborted": "red"}.get(record.phase.value, "yellow")
     node = branch.add(f"[{colour}]rollout {record.id}: {record.phase.value}[/{colour}]")
     for decision in record.decisions:
-        node.add(f"{decision.at[11:19]} {decision.sentence}")
+        node.add(f"{decision.at[11:19]} {decision_headline(decision)}")
 
 
 def previous_champion(context: Context) -> Version:

@@ -1,5 +1,6 @@
 """How a step tells the terminal where it is: JSON lines in the run's folder that `fairlead run` follows."""
 
+import contextlib
 import json
 import threading
 import time
@@ -46,7 +47,8 @@ class StepProgress:
     def _write(self, event: dict[str, object]) -> None:
         line = json.dumps(event) + "\n"
         if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as file:
+            # A full disk fails the work, not the talk about it.
+            with contextlib.suppress(OSError), self._file.open("a", encoding="utf-8") as file:
                 file.write(line)
         if self._tell is not None and time.monotonic() - self._last_told >= _MIN_TOLD_SECONDS:
             self._last_told = time.monotonic()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -33,24 +34,34 @@ _LEASE_LOOK_SECONDS = 0.2
 
 
 class LiveFeatures:
-    """Compares the inputs of live requests with both models' training statistics, at most once a second."""
+    """Compares the inputs of live requests with both models' training statistics, at most once a second.
+
+    It does so in a thread of its own, so that a look at the candidate's failures never waits for it; a call gives what
+    was found last."""
 
     def __init__(self, context: Context, champion: LoadedVersion, candidate: LoadedVersion, since: str) -> None:
         self._context, self._champion, self._candidate = context, champion, candidate
         self._inputs = LoggedInputs(context.store, context.project.project, since, _SKEW_ROWS)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fairlead-skew")
+        self._running: Future[tuple[SkewFinding, ...]] | None = None
         self._findings: tuple[SkewFinding, ...] = ()
         self._looked_at = 0.0
 
     def __call__(self, record: RolloutRecord) -> tuple[SkewFinding, ...]:
+        if self._running is not None and self._running.done():
+            self._findings, self._running = self._running.result() or self._findings, None
         now = time.monotonic()
-        if now - self._looked_at < _SKEW_EVERY_SECONDS:
-            return self._findings
-        self._looked_at = now
+        if self._running is None and now - self._looked_at >= _SKEW_EVERY_SECONDS:
+            self._looked_at = now
+            self._running = self._thread.submit(self._compare)
+        return self._findings
+
+    def _compare(self) -> tuple[SkewFinding, ...]:
         spec = self._context.project.watch.skew
         rows = self._inputs.newest()
         if rows is None or rows.num_rows < spec.min_rows:
-            return self._findings
-        self._findings = attribute(
+            return ()
+        return attribute(
             live_for_champion=live_statistics(rows, self._champion),
             live_for_candidate=live_statistics(rows, self._candidate),
             champion=self._champion.bundle.statistics,
@@ -59,7 +70,6 @@ class LiveFeatures:
             champion_digest=self._champion.bundle.digest,
             candidate_digest=self._candidate.bundle.digest,
         )
-        return self._findings
 
 
 def live_statistics(rows: pa.Table, version: LoadedVersion) -> Statistics:

@@ -6,14 +6,16 @@ its result to the run's folder, a StepRecord to the store, and, when it fails on
 to show first.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from fairlead.atomic import write_atomic
-from fairlead.clock import SystemClock
-from fairlead.errors import FairleadError, GatesFailed
+from fairlead.atomic import DISK_FULL, write_atomic
+from fairlead.clock import Clock, SystemClock
+from fairlead.errors import FairleadError, GatesFailed, NotEnoughDisk
 from fairlead.records.lineage import StepRecord
 from fairlead.registry.environment import code_version, environment_facts
 from fairlead.registry.lineage import write_step
@@ -89,13 +91,25 @@ def _run(step: str, context_json: str, body: Callable[[Context, StepProgress], O
     context.tell("progress.json", json.dumps({"step": step, "message": "", "share": None}).encode())
     started = clock.now()
     try:
-        outcome = body(context, progress)
+        return _succeed(context, step, started, clock, body(context, progress))
     except FairleadError as error:
-        context.leave("error.json", json.dumps({"step": step, **error.as_dict()}).encode())
-        _record(context, step, started.isoformat(), clock.now().isoformat(), "failed", Outcome({}, error.what))
+        _fail(context, step, started.isoformat(), error)
         raise
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = str(error.filename) if error.filename else str(context.home)
+        full = NotEnoughDisk(
+            "the disk is full", where=where, why=str(error), fix="free some space and run the same command again"
+        )
+        _fail(context, step, started.isoformat(), full)
+        raise full from error
     finally:
         progress.flush()
+
+
+def _succeed(context: Context, step: str, started: datetime, clock: Clock, outcome: Outcome) -> dict[str, Any]:
+    folder = context.run_folder
     seconds = (clock.now() - started).total_seconds()
     result = {
         **outcome.facts,
@@ -116,6 +130,13 @@ def _run(step: str, context_json: str, body: Callable[[Context, StepProgress], O
     context.leave(f"results/{step}.json", json.dumps(result, indent=1).encode())
     _record(context, step, started.isoformat(), clock.now().isoformat(), "succeeded", outcome)
     return result
+
+
+def _fail(context: Context, step: str, started: str, error: FairleadError) -> None:
+    # On a full disk none of this may work; the error itself counts.
+    with contextlib.suppress(OSError, NotEnoughDisk):
+        context.leave("error.json", json.dumps({"step": step, **error.as_dict()}).encode())
+        _record(context, step, started, SystemClock().now().isoformat(), "failed", Outcome({}, error.what))
 
 
 def _record(context: Context, step: str, started: str, ended: str, status: str, outcome: Outcome) -> None:

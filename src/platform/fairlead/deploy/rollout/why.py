@@ -96,6 +96,20 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
     return "\n".join(lines)
 
 
+def decision_headline(decision: Decision) -> str:
+    """One decision in a few words; its sentence, when it was not made on metrics."""
+    failed = [_NAMES.get(m.metric, m.metric).lower() for m in decision.metrics if m.verdict is Verdict.FAIL]
+    at = "shadow" if decision.phase_before is Phase.SHADOW else f"canary {decision.weight_before:g} %"
+    if decision.phase_after is Phase.ABORTING and failed:
+        return f"{at} failed on {', '.join(failed)}: rolled back"
+    passed = sum(m.verdict is Verdict.PASS for m in decision.metrics)
+    if passed and not failed and decision.phase_after is Phase.CANARY:
+        return f"{at} passed {passed} checks: canary {decision.weight_after:g} %"
+    if passed and not failed and decision.phase_after is Phase.PROMOTING:
+        return f"{at} passed {passed} checks: promoted"
+    return decision.sentence
+
+
 def _ended(record: RolloutRecord) -> bool:
     return record.phase in (Phase.PROMOTED, Phase.ABORTED)
 
