@@ -35,7 +35,7 @@ class FakeAliases:
     def aliases(self) -> dict[str, int]:
         return dict(self.alias)
 
-    def set_alias(self, alias, version, actor, why, evidence, *, expected=None) -> None:
+    def set_alias(self, alias, version, actor, why, evidence, *, expected=None, fence=None) -> None:
         def effect() -> None:
             if self.alias.get(alias) == version:
                 return

@@ -1,11 +1,13 @@
-"""Records to JSON values and back: dataclasses, enums, tuples, dicts, datetimes. Reading ignores unknown keys."""
+"""Records to JSON values and back: dataclasses, enums, tuples, dicts, datetimes. Reading ignores unknown keys.
+
+A rollout writes and reads its record at each decision, so what a type needs is worked out once per type."""
 
 import dataclasses
 import enum
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,11 +15,17 @@ import orjson
 
 T = TypeVar("T")
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
 
 def to_value(record: Any) -> Any:
     """A JSON-able value of `record`."""
-    if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return {f.name: to_value(getattr(record, f.name)) for f in dataclasses.fields(record)}
+    kind = type(record)
+    if kind in _PLAIN:
+        return record
+    names = _names(kind)
+    if names is not None:
+        return {name: to_value(getattr(record, name)) for name in names}
     if isinstance(record, enum.Enum):
         return record.value
     if isinstance(record, datetime):
@@ -42,36 +50,57 @@ def from_json(cls: type[T], data: bytes | str) -> T:
 
 def from_value(cls: Any, value: Any) -> Any:
     """Build `cls` (a dataclass, enum, container or plain type) from a JSON value."""
-    origin = typing.get_origin(cls)
-    if cls is Any or value is None:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        options = [option for option in typing.get_args(cls) if option is not type(None)]
-        return from_value(options[0], value) if len(options) == 1 else value
-    if origin in (tuple,):
-        arguments = typing.get_args(cls)
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(from_value(arguments[0], item) for item in value)
-        return tuple(from_value(kind, item) for kind, item in zip(arguments, value, strict=True))
-    if origin in (list,):
-        return [from_value(typing.get_args(cls)[0], item) for item in value]
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        kind = typing.get_args(cls)[1]
-        return {key: from_value(kind, item) for key, item in value.items()}
-    if dataclasses.is_dataclass(cls):
-        hints = _hints(typing.cast(type, cls))
-        known = {name: from_value(hint, value[name]) for name, hint in hints.items() if name in value}
-        return typing.cast(type, cls)(**known)
-    if isinstance(cls, type) and issubclass(cls, enum.Enum):
-        return cls(value)
-    if cls is datetime:
-        return datetime.fromisoformat(value)
-    if cls is float and isinstance(value, int):
-        return float(value)
+    return value if value is None else _reader(cls)(value)
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass, None for other types."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
+def _same(value: Any) -> Any:
     return value
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _reader(cls: Any) -> Callable[[Any], Any]:
+    """How a JSON value becomes a `cls`; never called with None, which stays None wherever it stands."""
+    origin, arguments = typing.get_origin(cls), typing.get_args(cls)
+    if cls is Any:
+        return _same
+    if origin in (typing.Union, types.UnionType):
+        options = [option for option in arguments if option is not type(None)]
+        return _reader(options[0]) if len(options) == 1 else _same
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return lambda value: tuple(from_value(arguments[0], item) for item in value)
+        return lambda value: tuple(from_value(kind, item) for kind, item in zip(arguments, value, strict=True))
+    if origin is list:
+        return lambda value: [from_value(arguments[0], item) for item in value]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return lambda value: {key: from_value(arguments[1], item) for key, item in value.items()}
+    if dataclasses.is_dataclass(cls):
+        return functools.partial(_read_record, typing.cast(type, cls))
+    if isinstance(cls, type) and issubclass(cls, enum.Enum):
+        return cls
+    if cls is datetime:
+        return datetime.fromisoformat
+    if cls is float:
+        return lambda value: float(value) if isinstance(value, int) else value
+    return _same
+
+
+def _read_record(cls: type, value: Mapping[str, Any]) -> Any:
+    known = {}
+    for name, hint in _hints(cls):
+        if name in value:
+            item = value[name]
+            known[name] = item if item is None or hint is _same else hint(item)
+    return cls(**known)
+
+
+@functools.cache
+def _hints(cls: type) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+    return tuple((field.name, _reader(hints[field.name])) for field in dataclasses.fields(cls) if field.init)

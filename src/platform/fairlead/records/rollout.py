@@ -194,7 +194,10 @@ class RolloutRecord:
     Evidence: `seen` are the server's counters at the last look, `carried` what must be added to them (earlier server
     processes, minus what was counted before the rollout), `step_start` their sum when the step began, and
     `step_baseline` the same as plain counts. `deadline_from` restarts `max_seconds`, `trouble_since` is when reading
-    first failed, `skew` what live features last looked like, `failed` what failed and awaits a cause."""
+    first failed, `skew` what live features last looked like, `failed` what failed and awaits a cause.
+
+    `writer` is the run of the loop that wrote it last: a write of our own whose answer was lost is told from another
+    controller's by it."""
 
     id: str
     model: str
@@ -234,3 +237,4 @@ class RolloutRecord:
     failed: tuple[MetricVerdict, ...] = ()
     started_by: str = ""
     updated_at: str = ""
+    writer: str = ""

@@ -38,6 +38,12 @@ def last_hash(state: State) -> str:
     return str(last["hash"])
 
 
+def last_fence(state: State) -> int:
+    """The highest generation of a rollout's decision that changed an alias; 0 before the first. It follows from the
+    history alone, so nothing beside the chain can move it."""
+    return max((int(entry["change"].get("fence", 0)) for entry in state["history"]), default=0)
+
+
 def entry_hash(entry: Entry) -> str:
     """sha256 of the entry's JSON (sorted keys, no blanks) without its `hash`."""
     content = {key: value for key, value in entry.items() if key != "hash"}

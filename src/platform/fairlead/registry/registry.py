@@ -17,6 +17,7 @@ from fairlead.errors import (
     KeyMissing,
     KeyRefused,
     RegistryConflict,
+    StaleGeneration,
     StoreError,
     UsageError,
     VersionConflict,
@@ -25,7 +26,7 @@ from fairlead.errors import (
 from fairlead.records.codec import from_value, to_json, to_value
 from fairlead.records.registry import HistoryEntry, Version
 from fairlead.registry import history as chain
-from fairlead.registry.history import FORMAT, Entry, State, empty_state
+from fairlead.registry.history import FORMAT, Entry, State, empty_state, last_fence
 from fairlead.store.protocol import Store
 
 ALIASES = ("champion", "candidate")
@@ -127,12 +128,16 @@ class Registry:
         why: str,
         evidence: Mapping[str, object] | None = None,
         expected: int | Expected | None = Expected.ANY,
+        fence: int | None = None,
     ) -> None:
         """Point `alias` (champion, candidate) to a version, or to nothing with None.
 
         With `expected` the alias must point there before (None: nowhere). An alias that points to `version` already is
-        left as it is, without an entry. Raises RegistryConflict when `expected` does not hold or others were faster too
-        often (nothing is written), VersionNotFound, UsageError.
+        left as it is, without an entry. `fence` is the generation of the rollout's decision that asks: once one was
+        written, lower ones are refused, so that a controller that slept between its decision and this call changes
+        nothing (a higher one is written down even when the alias stays). Raises RegistryConflict when `expected` does
+        not hold or others were faster too often (nothing is written), StaleGeneration for a lower `fence`,
+        VersionNotFound, UsageError.
         """
         if alias not in ALIASES:
             raise UsageError(f"there is no alias {alias!r}", fix=f"Use {' or '.join(ALIASES)}.")
@@ -142,9 +147,10 @@ class Registry:
             before = state["aliases"].get(alias)
             if version is not None:
                 self._find(state, str(version))
-            if before == version:
+            higher = self._above_fence(state, fence)
+            if before == version and not higher:
                 return None
-            if not isinstance(expected, Expected) and before != expected:
+            if before != version and not isinstance(expected, Expected) and before != expected:
                 raise RegistryConflict(
                     f"{alias} of {self.model} is {_name(before)}, not {_name(expected)} as expected",
                     where=self._store.url(self._key),
@@ -152,7 +158,8 @@ class Registry:
                     fix=f"Look at `fairlead model history {self.model}` and decide again.",
                 )
             change = {"alias": alias, "before": before, "after": version}
-            return {"action": "alias", "change": change, "evidence": stored_evidence}
+            fenced = {"fence": fence} if higher else {}
+            return {"action": "alias", "change": {**change, **fenced}, "evidence": stored_evidence}
 
         self._change(plan, actor, why)
 
@@ -167,6 +174,17 @@ class Registry:
             return {"action": "tag", "change": change, "evidence": {}}
 
         self._change(plan, actor, why)
+
+    def _above_fence(self, state: State, fence: int | None) -> bool:
+        """True when `fence` is new and higher. Raises StaleGeneration when it is lower than one that was written."""
+        written = last_fence(state)
+        if fence is not None and fence < written:
+            raise StaleGeneration(
+                f"the registry of {self.model} has a decision of generation {written}, this one is {fence}",
+                where=self._store.url(self._key),
+                why="another controller of the rollout went on meanwhile; nothing was written",
+            )
+        return fence is not None and fence > written
 
     def _find(self, state: State, ref: str) -> Entry:
         versions: list[Entry] = state["versions"]

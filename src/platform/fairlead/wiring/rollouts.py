@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fairlead.clock import SystemClock
 from fairlead.deploy.backends.serving import ServingEffects, ServingObserver
-from fairlead.deploy.rollout.lease import host_of
+from fairlead.deploy.rollout.lease import LOOK_SECONDS, LeaseWatch
 from fairlead.deploy.rollout.loop import Observe, RolloutLoop
 from fairlead.deploy.rollout.plan import plan_from_spec
 from fairlead.deploy.rollout.start import list_rollouts, load, new_rollout, open_rollout, send_command
@@ -30,7 +30,6 @@ from fairlead.wiring.serving import on_cluster
 _SKEW_ROWS = 20_000
 _SKEW_EVERY_SECONDS = 1.0
 _COMMAND_SECONDS = 30.0
-_LEASE_LOOK_SECONDS = 0.2
 
 
 class LiveFeatures:
@@ -102,28 +101,19 @@ def host_rollout(
         if on_tick is not None:
             on_tick(record)
 
-    _outwait_dead_host(context, record)
-    return _loop(context, record).run(on_tick=told)
-
-
-def _outwait_dead_host(context: Context, record: RolloutRecord) -> None:
-    """A host that was killed leaves its lease behind: wait until it ends. One that renews it lives, and keeps it."""
-    clock = SystemClock()
-    first = lease = host_of(context.store, record.model, record.id, clock)
-    while lease is not None and lease == first:
-        clock.sleep(_LEASE_LOOK_SECONDS)
-        lease = host_of(context.store, record.model, record.id, clock)
+    return _loop(context, record).run(on_tick=told, outwait=True)
 
 
 def command_rollout(context: Context, record: RolloutRecord, command: str, by: str) -> RolloutRecord:
     """Leave a command for the host of a rollout; when nobody hosts it, host it until the command is carried out."""
     changed = send_command(context.store, record.model, record.id, command, by)
     clock = SystemClock()
+    watch = LeaseWatch(context.store, record.model, record.id, clock)
     deadline = clock.monotonic() + _COMMAND_SECONDS
     while changed.command and clock.monotonic() < deadline:
-        if host_of(context.store, record.model, record.id, clock) is None:
+        if watch.host() is None:
             return _loop(context, changed).follow_command()
-        clock.sleep(_LEASE_LOOK_SECONDS)
+        clock.sleep(LOOK_SECONDS)
         changed = load(context.store, record.model, record.id)
     return changed
 

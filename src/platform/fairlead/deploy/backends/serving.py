@@ -41,8 +41,10 @@ class Aliases(Protocol):
         evidence: Mapping[str, object],
         *,
         expected: int | None = ...,
+        fence: int | None = ...,
     ) -> object:
-        """Point an alias, by compare-and-swap on `expected`. Raises RegistryConflict."""
+        """Point an alias, by compare-and-swap on `expected`. Raises RegistryConflict, and StaleGeneration when a higher
+        `fence` was written."""
 
 
 class ServingObserver:
@@ -104,7 +106,8 @@ class ServingEffects:
         self._drop_candidate(record)
 
     def retire(self, record: RolloutRecord) -> None:
-        """Champion is the rollback target's version (again), and no version is candidate."""
+        """Champion is the rollback target's version (again), and no version is candidate. A promotion of this rollout
+        that somebody is late with finds the higher fence, even when there was nothing to change."""
         self._check_in_charge(record)
         if self._registry.aliases().get("champion") == record.candidate.version:
             self._point_champion(record, record.candidate.version, record.rollback_target.version)
@@ -117,7 +120,7 @@ class ServingEffects:
             self._tell(record, decision)
 
     def _check_in_charge(self, record: RolloutRecord) -> None:
-        # The registry knows no generations, so a controller that slept asks whether its decision is still the last one.
+        # Early and cheap; what comes between this look and the write is caught by the registry's fence.
         stored = load(self._store, record.model, record.id)
         if stored.generation > record.generation:
             raise StaleGeneration(
@@ -136,14 +139,21 @@ class ServingEffects:
         self._set(record, "champion", after, before)
 
     def _drop_candidate(self, record: RolloutRecord) -> None:
-        if self._registry.aliases().get("candidate") == record.candidate.version:
-            self._set(record, "candidate", None, record.candidate.version)
+        known = self._registry.aliases().get("candidate")
+        ours = known == record.candidate.version
+        self._set(record, "candidate", None if ours else known, known)
 
-    def _set(self, record: RolloutRecord, alias: str, version: int | None, expected: int) -> None:
+    def _set(self, record: RolloutRecord, alias: str, version: int | None, expected: int | None) -> None:
         decision = record.decisions[-1]
         evidence = {"rollout": record.id, "generation": record.generation, **decision.evidence}
         self._registry.set_alias(
-            alias, version, actor=decision.actor, why=decision.sentence, evidence=evidence, expected=expected
+            alias,
+            version,
+            actor=decision.actor,
+            why=decision.sentence,
+            evidence=evidence,
+            expected=expected,
+            fence=record.release_generation,
         )
 
 

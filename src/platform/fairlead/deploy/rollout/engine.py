@@ -77,6 +77,7 @@ def wish(record: RolloutRecord) -> Release:
         shadow_percent=shadow,
         rollout=record.id,
         note=f"rollout {record.id}: {say.stage(record)}",
+        latency_bound_ms=record.plan.latency_bound_ms,
     )
 
 

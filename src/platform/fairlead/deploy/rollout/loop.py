@@ -66,7 +66,6 @@ class RolloutLoop:
         self._heartbeat = Heartbeat(store, model, rollout, clock, self._holder, name) if exclusive else None
         self._record: RolloutRecord | None = None
         self._durable: RolloutRecord | None = None
-        self._intended: RolloutRecord | None = None
         self._version = ""
         self._written_at: float | None = None
         self._effect_error = ""
@@ -84,13 +83,16 @@ class RolloutLoop:
         stop_when_paused: bool = True,
         timeout_seconds: float | None = None,
         until: Callable[[RolloutRecord], bool] | None = None,
+        outwait: bool = False,
     ) -> RolloutRecord:
         """Tick until the rollout has ended and the servers confirmed it, until it is paused (unless told otherwise), or
-        until `until` holds. Raises RolloutError after `timeout_seconds`, or when another host is at work, and
-        StaleGeneration when another controller took over."""
+        until `until` holds. `outwait`: a lease that a dead host left behind is waited for. Raises RolloutError after
+        `timeout_seconds`, or when another host is at work, and StaleGeneration when another controller took over."""
         deadline = None if timeout_seconds is None else self._clock.monotonic() + timeout_seconds
         try:
             while True:
+                if outwait and self._record is None:
+                    self._outwait()
                 record, observation = self._attempt()
                 if record is not None and observation is not None:
                     if on_tick is not None:
@@ -106,6 +108,13 @@ class RolloutLoop:
                 self._clock.sleep(self._pause_seconds(record, observation))
         finally:
             self._give_back()
+
+    def _outwait(self) -> None:
+        if self._heartbeat is not None:
+            try:
+                self._heartbeat.outwait()
+            except StoreError as error:  # the first look takes the lease, or says the same
+                logger.warning("rollout %s: the lease cannot be read or written: %s", self._rollout, error.what)
 
     def follow_command(self, timeout_seconds: float = 60.0) -> RolloutRecord:
         """Host the loop just long enough for a command in the record to be taken up and confirmed by the servers: for
@@ -177,8 +186,9 @@ class RolloutLoop:
         stored = parse_record(self._store, self._model, self._rollout, data)
         if self._record is None:
             self._record = stored
-        elif self._intended is not None and _only_command_differs(self._intended, stored):
-            # Our own write, whose answer was lost, with or without a command on top.
+            self._go_on_from(stored)
+        elif stored.writer == self._holder:
+            # Our own write, whose answer was lost or which came late, with or without a command on top.
             self._record = replace(stored, notified=max(stored.notified, self._record.notified))
         elif self._durable is not None and _only_command_differs(self._durable, stored):
             self._record = replace(self._record, command=stored.command, command_by=stored.command_by)
@@ -187,8 +197,13 @@ class RolloutLoop:
                 f"another controller is in charge of rollout {self._rollout}: it wrote generation {stored.generation}",
                 where=self._store.url(record_key(self._model, self._rollout)),
             )
-        self._durable, self._version, self._intended = stored, version, None
+        self._durable, self._version = stored, version
         return self._record
+
+    def _go_on_from(self, stored: RolloutRecord) -> None:
+        """Time in a record never goes back, whatever the clock of the next host says."""
+        if stored.updated_at:
+            self._wall = max(self._wall, datetime.fromisoformat(stored.updated_at))
 
     def _look(self, record: RolloutRecord) -> Observation:
         try:
@@ -206,10 +221,9 @@ class RolloutLoop:
         now = self._clock.monotonic()
         due = due or self._written_at is None or now - self._written_at >= PROGRESS_SECONDS
         if durable is None or _must_write(durable, record) or (due and record != durable):
-            record = replace(record, updated_at=self._now().isoformat())
-            self._intended = record
+            record = replace(record, updated_at=self._now().isoformat(), writer=self._holder)
             self._version = self._store.replace(record_key(self._model, self._rollout), to_json(record), self._version)
-            self._durable, self._intended, self._written_at = record, None, now
+            self._durable, self._written_at = record, now
         self._record = record
 
     # --- acting ------------------------------------------------------------------------------------------------------
