@@ -4,6 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fairlead.records.course import CoursePart
 from fairlead.records.data import SkewFinding
 from fairlead.records.evidence import MetricVerdict, RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
@@ -197,7 +198,7 @@ class RolloutRecord:
     first failed, `skew` what live features last looked like, `failed` what failed and awaits a cause.
 
     `writer` is the run of the loop that wrote it last: a write of our own whose answer was lost is told from another
-    controller's by it."""
+    controller's by it. `course` is how the evidence grew, for people only."""
 
     id: str
     model: str
@@ -238,3 +239,4 @@ class RolloutRecord:
     started_by: str = ""
     updated_at: str = ""
     writer: str = ""
+    course: tuple[CoursePart, ...] = ()

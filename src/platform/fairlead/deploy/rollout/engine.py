@@ -24,6 +24,7 @@ from fairlead.deploy.rollout import sentences as say
 from fairlead.deploy.rollout import tally as sums
 from fairlead.deploy.rollout.actions import Action, Notify, Promote, Retire, SetTraffic
 from fairlead.deploy.rollout.commands import refusal
+from fairlead.deploy.rollout.course import noted
 from fairlead.deploy.rollout.verdicts import hopeless, judge, required
 from fairlead.records.evidence import MetricVerdict, Verdict
 from fairlead.records.release import Release
@@ -192,7 +193,7 @@ def _decide_starting(record: RolloutRecord, observation: Observation, now: datet
 
 def _decide_measuring(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
     metrics = judge(record, observation)
-    record = replace(record, last_metrics=metrics)
+    record = noted(replace(record, last_metrics=metrics), metrics, now)
     failed = _with_earlier(record.failed, [m for m in metrics if m.verdict is Verdict.FAIL])
     if failed and _worth_completing(record, observation, failed, now):
         named = ", ".join(metric.metric for metric in failed)
