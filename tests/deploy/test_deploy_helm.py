@@ -35,7 +35,9 @@ class HelmWorld(World):
 
     def loop(self, *, exclusive: bool = False) -> RolloutLoop:
         release = HelmRelease(self.helm, MODEL, self.clock.monotonic)
-        observe = HelmObserver(ServingObserver(self.serving, retraining_noise=self.noise), release)
+        observe = HelmObserver(
+            ServingObserver(self.serving, retraining_noise=self.noise), release, self.clock.monotonic
+        )
         effects = HelmEffects(self.store, self.serving, self.registry, release, tell=lambda r, d: None)
         return RolloutLoop(
             self.store, effects, observe, self.clock, model=MODEL, rollout=self.record.id, exclusive=exclusive

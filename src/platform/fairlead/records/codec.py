@@ -50,13 +50,17 @@ def from_json(cls: type[T], data: bytes | str) -> T:
 
 def from_value(cls: Any, value: Any) -> Any:
     """Build `cls` (a dataclass, enum, container or plain type) from a JSON value."""
-    return value if value is None else _reader(cls)(value)
+    return _read(_reader(cls), value)
 
 
 @functools.cache
 def _names(kind: type) -> tuple[str, ...] | None:
     """The fields of a dataclass, None for other types."""
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
+def _read(reader: Callable[[Any], Any], value: Any) -> Any:
+    return value if value is None else reader(value)
 
 
 def _same(value: Any) -> Any:
@@ -72,14 +76,15 @@ def _reader(cls: Any) -> Callable[[Any], Any]:
     if origin in (typing.Union, types.UnionType):
         options = [option for option in arguments if option is not type(None)]
         return _reader(options[0]) if len(options) == 1 else _same
-    if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return lambda value: tuple(from_value(arguments[0], item) for item in value)
-        return lambda value: tuple(from_value(kind, item) for kind, item in zip(arguments, value, strict=True))
-    if origin is list:
-        return lambda value: [from_value(arguments[0], item) for item in value]
+    if origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis):
+        kinds = [_reader(argument) for argument in arguments]
+        return lambda value: tuple(_read(kind, item) for kind, item in zip(kinds, value, strict=True))
+    if origin in (tuple, list):
+        each, made = _reader(arguments[0]), origin
+        return lambda value: made([item if item is None else each(item) for item in value])
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return lambda value: {key: from_value(arguments[1], item) for key, item in value.items()}
+        values = _reader(arguments[1])
+        return lambda value: {key: _read(values, item) for key, item in value.items()}
     if dataclasses.is_dataclass(cls):
         return functools.partial(_read_record, typing.cast(type, cls))
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
@@ -87,7 +92,7 @@ def _reader(cls: Any) -> Callable[[Any], Any]:
     if cls is datetime:
         return datetime.fromisoformat
     if cls is float:
-        return lambda value: float(value) if isinstance(value, int) else value
+        return lambda value: value if type(value) is float or not isinstance(value, int) else float(value)
     return _same
 
 

@@ -118,7 +118,8 @@ class Observation:
     `user_failures` counts answers with status >= 500 that a user saw since the server began to count. `instance`
     changes when the counters start anew. `candidate_error`: the candidate cannot be brought up, for good.
     `skew_expected`: live features are being compared with training statistics, so a finding must come. `note`: what
-    the servers complain about, beside the candidate."""
+    the servers complain about, beside the candidate. `foreign` names somebody else's change of traffic, where the
+    backend numbers changes by itself."""
 
     release: Release | None
     candidate_ready: bool
@@ -134,6 +135,7 @@ class Observation:
     candidate_error: str = ""
     skew_expected: bool = False
     note: str = ""
+    foreign: str = ""
 
 
 class Phase(enum.StrEnum):
@@ -198,7 +200,10 @@ class RolloutRecord:
     first failed, `skew` what live features last looked like, `failed` what failed and awaits a cause.
 
     `writer` is the run of the loop that wrote it last: a write of our own whose answer was lost is told from another
-    controller's by it. `course` is how the evidence grew, for people only."""
+    controller's by it. `hosted_since` is when that run began: what nobody looked at before is no silence. `overruled`:
+    somebody else's change of traffic that the last decision was made in sight of; it is set right, where another one
+    would be respected. `left_instances` are the last server processes whose counters were left for another's. `course`
+    is how the evidence grew, for people only."""
 
     id: str
     model: str
@@ -239,4 +244,7 @@ class RolloutRecord:
     started_by: str = ""
     updated_at: str = ""
     writer: str = ""
+    hosted_since: str = ""
+    overruled: str = ""
+    left_instances: tuple[str, ...] = ()
     course: tuple[CoursePart, ...] = ()

@@ -50,14 +50,16 @@ class Expected(enum.Enum):
 class Registry:
     """The registry of one model. Instances hold no state: each call reads the store."""
 
-    def __init__(self, store: Store, model: str, clock: Clock | None = None) -> None:
-        """Raises UsageError when `model` is no name for a model."""
+    def __init__(
+        self, store: Store, model: str, clock: Clock | None = None, pauses: random.Random | None = None
+    ) -> None:
+        """`pauses` draws how long to wait after a lost race. Raises UsageError when `model` is no name for a model."""
         if not MODEL_NAME.match(model):
             raise UsageError(f"{model!r} is no name for a model", fix="Use lower-case letters, digits and dashes.")
         self.model = model
         self._store, self._clock = store, clock or SystemClock()
         self._key = f"registry/{model}.json"
-        self._random = random.SystemRandom()  # processes forked from one must not pause in step
+        self._random = pauses or random.SystemRandom()  # processes forked from one must not pause in step
 
     def versions(self) -> tuple[Version, ...]:
         """All versions, oldest first."""

@@ -5,7 +5,6 @@ generation (or the same with other content) is refused, the candidate answers on
 call is answered by the champion, a restart begins all counts anew.
 """
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -42,8 +41,9 @@ class _Counts:
 class FakeServing:
     """One served model. `rate` is its requests per second, `labelled` the share of them that get a label at once.
 
-    Over all restarts, `answers` counts answers by digest, `candidate_calls` live calls of candidates, and `weights` is
-    what was applied: (time, candidate digest, weight)."""
+    Over all restarts, `answers` counts answers by digest, `candidate_calls` live calls of candidates, `calls` all calls
+    by digest, `pairs` copies by (champion, candidate), `starts` how often counting began anew, and `weights` what was
+    applied: (time, candidate digest, weight)."""
 
     def __init__(
         self,
@@ -63,6 +63,9 @@ class FakeServing:
         self.reachable = True
         self.answers: dict[str, int] = {}
         self.candidate_calls: dict[str, int] = {}
+        self.calls: dict[str, int] = {}
+        self.pairs: dict[tuple[str, str], int] = {}
+        self.starts = 0
         self.weights: list[tuple[float, str, float]] = []
         self._clock, self._rng = clock, np.random.default_rng(seed)
         self._load_seconds, self._apply_seconds, self._stored = load_seconds, apply_seconds, stored
@@ -112,6 +115,17 @@ class FakeServing:
         self._begin(stored or self._wanted)
 
     @property
+    def ready(self) -> bool:
+        """True when the candidate that is applied answers."""
+        self._converge()
+        return self._ready()
+
+    @property
+    def wanted(self) -> Release:
+        """The release that was taken last."""
+        return self._wanted
+
+    @property
     def applied(self) -> Release:
         """The release that routes requests now."""
         self._converge()
@@ -144,6 +158,7 @@ class FakeServing:
     def _call(self, digest: str, number: int) -> int:
         behaviour, counts = self._behaviour(digest), self._counts.setdefault(digest, _Counts())
         failed = int(self._rng.binomial(number, behaviour.failure_rate))
+        self.calls[digest] = self.calls.get(digest, 0) + number
         counts.requests += number
         counts.failures += failed
         counts.slow += int(self._rng.binomial(number, behaviour.slow_rate))
@@ -154,6 +169,7 @@ class FakeServing:
     def _shadow(self, champion: str, candidate: str, number: int) -> None:
         behaviour = self._behaviour(candidate)
         pair = self._pair(champion, candidate)
+        self.pairs[champion, candidate] = self.pairs.get((champion, candidate), 0) + number
         failed = int(self._rng.binomial(number, behaviour.failure_rate))
         answered = number - failed
         difference = behaviour.difference
@@ -176,7 +192,8 @@ class FakeServing:
         self._start_counts()
 
     def _start_counts(self) -> None:
-        self._instance = uuid.uuid4().hex
+        self.starts += 1
+        self._instance = f"server {self.starts}"
         self._counts: dict[str, _Counts] = {}
         self._pairs: dict[tuple[str, str], PairEvidence] = {}
 

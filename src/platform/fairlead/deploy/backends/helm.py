@@ -28,6 +28,9 @@ _log = get_logger(__name__)
 
 LOOK_SECONDS = 1.0
 """How old the last look at Helm may be when nothing is about to be changed."""
+EDITED_SECONDS = 5.0
+"""How long servers must apply something else than Helm says, once they had applied it, to have been changed by hand."""
+_EDITED = "the servers apply what Helm does not say"
 _SENTENCE_LENGTH = 400
 _MADE_BY_ROLLOUT = re.compile(r"^rollout (?P<rollout>\S+) #(?P<generation>\d+): ")
 
@@ -174,30 +177,31 @@ def _arm(values: Mapping[str, Any]) -> Arm:
     return Arm(int(values["version"]), str(values["bundleUri"]), str(values["digest"]))
 
 
-def seen(record: RolloutRecord, applied: Release | None, state: HelmState) -> tuple[Release | None, str]:
-    """What the engine is shown as applied, in its own generations, and a note for people.
+def seen(record: RolloutRecord, applied: Release | None, state: HelmState) -> tuple[Release | None, str, str]:
+    """What the engine is shown as applied, in its own generations, a note for people, and which revision is somebody
+    else's. One that the record overruled is shown as older than what is wished, whatever came in between.
 
     `applied`: what all replicas confirmed. Five cases, in this order: nothing is known; our own step did not get
     through, so it is told again; the deployed revision is ours (or as ours would be); the rollout has told nothing yet;
     somebody else changed the traffic, by Helm or by editing what Helm made."""
     if applied is None:
-        return None, ""
+        return None, "", ""
     live, unfinished, wanted = state.live, state.unfinished, record.release_generation
     if unfinished is not None and unfinished.release.rollout == record.id:
-        return replace(applied, generation=wanted - 1), f"Helm revision {unfinished.revision.number} failed"
+        return replace(applied, generation=wanted - 1), f"Helm revision {unfinished.revision.number} failed", ""
     generation = _generation_of(record, state)
     if generation is None:
         if record.applied_generation == 0:
-            return replace(applied, generation=0), ""
-        above = max(live.revision.number, wanted + 1)
-        return replace(live.release, generation=above, rollout=""), _somebody(live)
+            return replace(applied, generation=0), "", ""
+        foreign = f"revision {live.revision.number}"
+        shown = wanted - 1 if record.overruled == foreign else max(live.revision.number, wanted + 1)
+        return replace(live.release, generation=shown, rollout=""), _somebody(live), foreign
     if same_traffic(applied, live.release):
-        return replace(applied, generation=generation), ""
+        return replace(applied, generation=generation), "", ""
     if generation == wanted == record.applied_generation:
-        note = "the servers apply what Helm does not say: the RayService was edited"
-        return replace(applied, generation=wanted + 1, rollout=""), note
+        return replace(applied, generation=wanted + 1, rollout=""), f"{_EDITED}: the RayService was edited", ""
     # On its way: Helm has it, the servers do not. Telling it again changes nothing.
-    return replace(applied, generation=generation - 1), ""
+    return replace(applied, generation=generation - 1), "", ""
 
 
 def _generation_of(record: RolloutRecord, state: HelmState) -> int | None:
@@ -217,16 +221,39 @@ def _somebody(told: Told) -> str:
 
 
 class HelmObserver:
-    """The evidence of the servers, with their release in the engine's generations."""
+    """The evidence of the servers, with their release in the engine's generations.
 
-    def __init__(self, inner: Callable[[RolloutRecord], Observation], helm: HelmRelease) -> None:
-        self._inner, self._helm = inner, helm
+    That they apply something else than Helm says counts when it lasts: one answer may be old, or a replica late."""
+
+    def __init__(
+        self,
+        inner: Callable[[RolloutRecord], Observation],
+        helm: HelmRelease,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner, self._helm, self._monotonic = inner, helm, monotonic
+        self._differs_since: float | None = None
 
     def __call__(self, record: RolloutRecord) -> Observation:
         observation = self._inner(record)
-        release, note = seen(record, observation.release, self._helm.state(record.id))
+        state = self._helm.state(record.id)
+        differs = self._differs(record, observation.release, state)
+        if differs is not None and differs < EDITED_SECONDS:
+            return replace(observation, release=None, error=_EDITED)  # nothing is decided meanwhile
+        release, note, foreign = seen(record, observation.release, state)
         notes = "; ".join(part for part in (observation.note, note) if part)
-        return replace(observation, release=release, note=notes)
+        return replace(observation, release=release, note=notes, foreign=foreign)
+
+    def _differs(self, record: RolloutRecord, applied: Release | None, state: HelmState) -> float | None:
+        """For how many seconds the servers have applied something else than what Helm says and they confirmed."""
+        now, wanted = self._monotonic(), record.release_generation
+        confirmed = record.applied_generation == wanted == _generation_of(record, state)
+        if applied is None or not confirmed or same_traffic(applied, state.live.release):
+            self._differs_since = None
+            return None
+        if self._differs_since is None:
+            self._differs_since = now
+        return now - self._differs_since
 
 
 class HelmEffects(ServingEffects):
@@ -245,7 +272,28 @@ class HelmEffects(ServingEffects):
         self._helm = helm
 
     def set_traffic(self, release: Release) -> None:
-        """One revision, described by the decision that wants it. See HelmRelease.tell."""
-        record = load(self._store, release.model, release.rollout)
+        """One revision, described by the decision that wants it. See HelmRelease.tell. Raises StaleGeneration when the
+        record has gone on meanwhile.
+
+        Helm takes no generation from us: one that was asked for by a host that then slept comes on top of what the next
+        host told meanwhile. So the record is read again afterwards, and told when it is another one."""
+        self._tell_helm(release)
+        now = self._record_of(release)
+        if now.release_generation > release.generation:
+            _log.warning("rollout %s went on while Helm was at work: telling Helm what it wishes now", now.id)
+            self._tell_helm(wish(now))
+            raise StaleGeneration(
+                f"rollout {now.id} is at generation {now.release_generation}, this controller at {release.generation}"
+            )
+
+    def _tell_helm(self, release: Release) -> None:
+        record = self._record_of(release)
+        if record.release_generation > release.generation:
+            raise StaleGeneration(
+                f"rollout {record.id} is at generation {record.release_generation}, not {release.generation}"
+            )
         sentence = next(d.sentence for d in reversed(record.decisions) if d.generation <= release.generation)
         self._helm.tell(release, sentence)
+
+    def _record_of(self, release: Release) -> RolloutRecord:
+        return load(self._store, release.model, release.rollout)

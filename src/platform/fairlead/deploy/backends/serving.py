@@ -106,12 +106,12 @@ class ServingEffects:
         self._drop_candidate(record)
 
     def retire(self, record: RolloutRecord) -> None:
-        """Champion is the rollback target's version (again), and no version is candidate. A promotion of this rollout
-        that somebody is late with finds the higher fence, even when there was nothing to change."""
+        """No version is candidate, and champion is the rollback target's version (again). The alias candidate comes
+        first: its entry carries the fence, which a promotion that somebody is late with then finds."""
         self._check_in_charge(record)
+        self._drop_candidate(record)
         if self._registry.aliases().get("champion") == record.candidate.version:
             self._point_champion(record, record.candidate.version, record.rollback_target.version)
-        self._drop_candidate(record)
 
     def notify(self, record: RolloutRecord, decision: Decision) -> None:
         """One line per decision."""

@@ -209,7 +209,7 @@ def _decide_measuring(record: RolloutRecord, observation: Observation, now: date
     trouble = _trouble(record, observation)
     if trouble:
         return _hold_in_trouble(record, observation, now, trouble)
-    silent = _age(max(record.last_data_at, record.phase_since, record.deadline_from), now)
+    silent = _age(max(record.last_data_at, record.phase_since, record.deadline_from, record.hosted_since), now)
     if silent > record.plan.no_data_seconds:
         reason = f"no requests for {say.seconds(silent)}; traffic stays as it is"
         return _pause(record, observation, now, "no_data", reason)
@@ -345,9 +345,24 @@ def _resume(record: RolloutRecord, observation: Observation, now: datetime, acto
     if accepted and not _trouble(target, observation):
         why = f"{actor} resumed and so accepted at {say.stage(record)}: {record.pause_reason}"
         return _advance(target, observation, now, actor, why)
+    if _candidate_is_gone(target, observation):  # it gets weight again only when it is loaded, so it starts over
+        target = replace(target, phase=Phase.STARTING, step=0, weight=0.0, shadow_percent=0.0)
+        sentence = f"resumed: {say.arm(record.candidate)} was taken from the servers, and is brought up again"
+        return _enter(record, target, observation, now, actor, sentence)
     sentence = f"resumed at {say.stage(target)}"
     moves = not _confirmed(record) or _overtaken(record, observation)
     return _enter(record, target, observation, now, actor, sentence, moves=moves, keeps_count=True)
+
+
+def _candidate_is_gone(record: RolloutRecord, observation: Observation) -> bool:
+    """True when somebody set traffic without our candidate while it was being measured."""
+    release = observation.release
+    measured = record.phase in (Phase.SHADOW, Phase.CANARY) and _overtaken(record, observation)
+    return (
+        measured
+        and release is not None
+        and (release.candidate is None or release.candidate.digest != record.candidate.digest)
+    )
 
 
 def _waiting_for(record: RolloutRecord, observation: Observation, waiting: list[MetricVerdict], minimum: int) -> str:
@@ -421,6 +436,7 @@ def _enter(
         target,
         generation=generation,
         release_generation=generation if moves else target.release_generation,
+        overruled=observation.foreign if moves else target.overruled,
         decisions=(*record.decisions, decision),
         last_metrics=metrics or record.last_metrics,
         status=sentence,

@@ -36,6 +36,7 @@ PROGRESS_SECONDS = 1.0
 REPEAT_SECONDS = 2.0
 """How long the servers may take to converge before they are told the same again."""
 _LONGEST_BACKOFF_SECONDS = 5.0
+_FLUSHES = 3
 
 Observe = Callable[[RolloutRecord], Observation]
 OnTick = Callable[[RolloutRecord, Observation], None]
@@ -45,7 +46,7 @@ class RolloutLoop:
     """Hosts one rollout until it ends.
 
     `observe` reads the world and never changes it; what it cannot read it puts into `Observation.error`, or raises as a
-    FairleadError. `name` says to people where this host runs.
+    FairleadError. `name` says to people where this host runs, `holder` is unique to this run (default: a new uuid).
     """
 
     def __init__(
@@ -59,10 +60,11 @@ class RolloutLoop:
         rollout: str,
         name: str = "this process",
         exclusive: bool = True,
+        holder: str = "",
     ) -> None:
         self._store, self._effects, self._observe, self._clock = store, effects, observe, clock
         self._model, self._rollout = model, rollout
-        self._holder = uuid.uuid4().hex
+        self._holder = holder or uuid.uuid4().hex
         self._heartbeat = Heartbeat(store, model, rollout, clock, self._holder, name) if exclusive else None
         self._record: RolloutRecord | None = None
         self._durable: RolloutRecord | None = None
@@ -142,10 +144,17 @@ class RolloutLoop:
 
     def _flushed(self, record: RolloutRecord) -> RolloutRecord:
         """Leave what was told in the record, so that the next host does not tell it again."""
-        try:
-            self._keep(record, due=True)
-        except StoreError as error:
-            logger.warning("rollout %s: the last progress was not written: %s", self._rollout, error.what)
+        for failures in range(1, _FLUSHES + 1):
+            try:
+                self._keep(self._record or record, due=True)
+                break
+            except StoreError as error:
+                logger.warning("rollout %s: the last progress was not written: %s", self._rollout, error.what)
+            self._clock.sleep(_backoff(failures))
+            try:
+                self._read()
+            except (StoreError, StaleGeneration):
+                break
         return self._record or record
 
     def _is_over(
@@ -185,8 +194,7 @@ class RolloutLoop:
             return self._record
         stored = parse_record(self._store, self._model, self._rollout, data)
         if self._record is None:
-            self._record = stored
-            self._go_on_from(stored)
+            self._record = self._taken_up(stored)
         elif stored.writer == self._holder:
             # Our own write, whose answer was lost or which came late, with or without a command on top.
             self._record = replace(stored, notified=max(stored.notified, self._record.notified))
@@ -200,10 +208,11 @@ class RolloutLoop:
         self._durable, self._version = stored, version
         return self._record
 
-    def _go_on_from(self, stored: RolloutRecord) -> None:
+    def _taken_up(self, stored: RolloutRecord) -> RolloutRecord:
         """Time in a record never goes back, whatever the clock of the next host says."""
         if stored.updated_at:
             self._wall = max(self._wall, datetime.fromisoformat(stored.updated_at))
+        return replace(stored, hosted_since=self._now().isoformat(), trouble_since="")
 
     def _look(self, record: RolloutRecord) -> Observation:
         try:
@@ -229,9 +238,10 @@ class RolloutLoop:
     # --- acting ------------------------------------------------------------------------------------------------------
     def _act(self, record: RolloutRecord, actions: tuple[Action, ...]) -> None:
         blocked = self._clock.monotonic() < self._retry_at and record.release_generation == self._tried
+        mute = False
         for action in actions:
             if isinstance(action, Notify):
-                self._try(record, action)
+                mute = mute or not self._try(record, action)  # in order: what was not told is told first
             elif not blocked:
                 # What follows relies on what failed, and waits with it.
                 blocked = not self._try(record, action)

@@ -11,6 +11,9 @@ from datetime import datetime
 from fairlead.records.evidence import RunningMean, RunningRate
 from fairlead.records.rollout import ArmEvidence, Observation, PairEvidence, Phase, RolloutRecord, Tally
 
+LEFT_INSTANCES = 8
+"""How many server processes that were left are remembered, to know a late answer of one of them."""
+
 
 def total(record: RolloutRecord) -> Tally:
     """What was counted since the rollout began."""
@@ -34,8 +37,9 @@ def num_requests(phase: Phase, tally: Tally) -> int:
 
 def absorb(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
     """Take the counters of `observation` into the record. Evidence of other digests than the rollout's own is left out;
-    a counter that went back, or another `instance`, means that the server began anew."""
-    if observation.error or observation.release is None:
+    another `instance` means that the server began anew, and so does a counter that went back where there is no
+    `instance`. A stale answer counts nothing."""
+    if observation.error or observation.release is None or _is_stale(record, observation):
         return record
     restarted = bool(observation.instance and record.server_instance not in ("", observation.instance))
     before = record.seen
@@ -45,12 +49,31 @@ def absorb(record: RolloutRecord, observation: Observation, now: datetime) -> Ro
     else:
         carried = _carry(record.carried, before, raw, restarted)
     instance = observation.instance or record.server_instance
+    if restarted:
+        record = replace(record, left_instances=(*record.left_instances, record.server_instance)[-LEFT_INSTANCES:])
     record = replace(record, seen=raw, carried=carried, server_instance=instance)
     requests = num_requests(counting_phase(record), of_step(record))
     if requests != record.last_requests:
         newer = now.isoformat() if requests > record.last_requests else record.last_data_at
         record = replace(record, last_requests=requests, last_data_at=newer)
     return record
+
+
+def _is_stale(record: RolloutRecord, observation: Observation) -> bool:
+    """True for an older answer than the last one: of an instance that was left already (two processes behind one
+    address answer in turn while one replaces the other), or with counters that went back within one instance."""
+    if observation.instance in record.left_instances:
+        return True
+    before = record.seen
+    if before is None or not observation.instance or observation.instance != record.server_instance:
+        return False
+    raw = _own(record, observation, before)
+    return (
+        _arm_went_back(before.champion, raw.champion)
+        or _arm_went_back(before.candidate, raw.candidate)
+        or _pairs_went_back(before.pairs, raw.pairs)
+        or raw.user_failures < before.user_failures
+    )
 
 
 def counting_phase(record: RolloutRecord) -> Phase:

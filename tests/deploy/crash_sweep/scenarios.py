@@ -1,0 +1,147 @@
+"""The stories that the sweep tells again and again, each with its end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crash_sweep.world import CANDIDATE, CHAMPION, World, plan
+from fairlead.records.release import Release
+from fairlead.records.rollout import Phase, RolloutRecord
+from fairlead.testing.fake_serving import Behaviour
+
+When = Callable[[World, RolloutRecord], bool]
+Act = Callable[[World], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens once: `act`, at the first look at which `when` holds."""
+
+    when: When
+    act: Act
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A story. `resumed`: what a person does when the rollout pauses, each once; then the story goes on.
+
+    `serving`, `helm`: where it is told; some do not differ. `restarts`: the servers begin to count anew."""
+
+    end: Phase
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    resumed: tuple[Act, ...] = ()
+    rate: float = 1500.0
+    helm: bool = True
+    serving: bool = True
+
+    def world(self, *, helm: bool, **options: Any) -> World:
+        """A fresh world for it."""
+        return World(self.behaviour, plan(**self.changes), helm=helm, rate=self.rate, **options)
+
+
+def at(phase: Phase, weight: float | None = None, *, confirmed: bool = False) -> When:
+    """When the rollout is in `phase` (at `weight`), and the servers are where the record is."""
+    return lambda world, record: (
+        record.phase is phase
+        and (weight is None or record.weight == weight)
+        and (not confirmed or record.applied_generation == record.release_generation)
+    )
+
+
+def ask(command: str) -> Act:
+    """A person asks for something."""
+    return lambda world: world.ask(command)
+
+
+def _restart(world: World) -> None:
+    world.monitor.exact = False
+    world.serving.restart()
+
+
+def _break_down(world: World) -> None:
+    world.serving.behaviours[CANDIDATE.digest] = Behaviour(failure_rate=0.9)
+
+
+def _unreachable(seconds: float) -> Act:
+    def act(world: World) -> None:
+        world.serving.reachable = False
+        world.clock.later(seconds, lambda: setattr(world.serving, "reachable", True))
+
+    return act
+
+
+def _traffic_returns(world: World) -> None:
+    world.serving.rate = 1500.0
+    world.ask("resume")
+
+
+def _reachable_again(world: World) -> None:
+    world.serving.reachable = True
+    world.ask("resume")
+
+
+def _by_hand(world: World) -> None:
+    world.set_traffic_by_hand(Release("flights", 0, CHAMPION, note="by hand"))
+
+
+def _helm_rollback(world: World) -> None:
+    assert world.helm is not None
+    world.monitor.foreign = True
+    world.helm.rollback(1)
+
+
+def _resume_and_trust(world: World) -> None:
+    world.ask("resume")
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "promote": Scenario(Phase.PROMOTED),
+    "no shadow": Scenario(Phase.PROMOTED, changes={"shadow": "off", "steps": [30]}),
+    "blue-green": Scenario(Phase.PROMOTED, changes={"steps": [100], "watch": 2}),
+    "bad in shadow": Scenario(Phase.ABORTED, Behaviour(difference=0.3)),
+    "bad in canary": Scenario(Phase.ABORTED, Behaviour(failure_rate=0.5), {"shadow": "off"}),
+    "never loads": Scenario(Phase.ABORTED, Behaviour(load_error="digest mismatch"), helm=False),
+    "abort by hand": Scenario(Phase.ABORTED, events=(Event(at(Phase.CANARY), ask("abort")),)),
+    "abort while promoting": Scenario(Phase.ABORTED, events=(Event(at(Phase.PROMOTING), ask("abort")),)),
+    "promote by hand": Scenario(
+        Phase.PROMOTED, events=(Event(at(Phase.SHADOW, confirmed=True), ask("promote")),), helm=False
+    ),
+    "pause and resume": Scenario(
+        Phase.PROMOTED,
+        events=(Event(at(Phase.CANARY, confirmed=True), ask("pause")),),
+        resumed=(ask("resume"),),
+        helm=False,
+    ),
+    "traffic set by hand": Scenario(
+        Phase.PROMOTED,
+        events=(Event(at(Phase.CANARY, 50, confirmed=True), _by_hand),),
+        resumed=(_resume_and_trust,),
+        helm=False,
+    ),
+    "helm rollback by hand": Scenario(
+        Phase.PROMOTED,
+        events=(Event(at(Phase.CANARY, 50, confirmed=True), _helm_rollback),),
+        resumed=(_resume_and_trust,),
+        serving=False,
+    ),
+    "watched to the end": Scenario(Phase.PROMOTED, changes={"watch": 2}),
+    "regression while watched": Scenario(
+        Phase.ABORTED, changes={"watch": 30}, events=(Event(at(Phase.WATCHING), _break_down),)
+    ),
+    "no data": Scenario(Phase.PROMOTED, changes={"no_data": 20}, rate=0.0, resumed=(_traffic_returns,), helm=False),
+    "servers away for a moment": Scenario(
+        Phase.PROMOTED, events=(Event(at(Phase.CANARY), _unreachable(3.0)),), helm=False
+    ),
+    "servers away for long": Scenario(
+        Phase.PROMOTED,
+        changes={"no_data": 20},
+        events=(Event(at(Phase.CANARY), _unreachable(600.0)),),
+        resumed=(_reachable_again,),
+        helm=False,
+    ),
+    "servers restart": Scenario(
+        Phase.PROMOTED, events=(Event(at(Phase.CANARY, confirmed=True), _restart),), helm=False
+    ),
+}
