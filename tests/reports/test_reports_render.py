@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -12,10 +13,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fairlead.records.evidence import Verdict
+from fairlead.reports.bands import WIDTH as BAND_WIDTH
 from fairlead.reports.html import MAX_BYTES, render_html
 from fairlead.reports.markdown import render_markdown
 from fairlead.reports.model import (
     Badge,
+    Band,
+    BandPoint,
+    Bands,
     BarChart,
     Block,
     Callout,
@@ -32,7 +37,9 @@ from fairlead.reports.model import (
     Timeline,
     TimelineStep,
 )
-from fairlead.reports.terminal import render_terminal, sparkline
+from fairlead.reports.scale import log_axis_over
+from fairlead.reports.terminal import render_terminal
+from fairlead.reports.words import sparkline
 
 EVIL = '<script>alert("1")</script>&amp;\'"`|*_[x](y)\x1b[31m[bold red]\u202e\ud800'
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -61,7 +68,13 @@ def every_block(text: str) -> list[Block]:
             text,
         ),
         Matrix([text, "b"], [[1, 2], [0, 0]], text, text, title=text),
+        Bands([narrowing(text), Band(text, [])], text, title=text, note=text),
     ]
+
+
+def narrowing(title: str = "rate", **changes: object) -> Band:
+    points = [BandPoint(n, None if n < 100 else 0.0, 0.01, 1 / n) for n in (1, 10, 100, 1000)]
+    return replace(Band(title, points, {title: 0.05}, 1000.0, title, "ok"), **changes)  # type: ignore[arg-type]
 
 
 def report_of(*blocks: Block, title: str = "Title") -> Report:
@@ -113,6 +126,43 @@ def test_every_block_makes_nesting_html_with_its_words() -> None:
     page = parsed(render_html(report_of(*every_block("delay"))))
     assert page.text.count("delay") > 20
     assert {"svg", "table", "dl", "ol", "section", "main", "h1", "h2"} <= {tag for tag, _ in page.tags}
+
+
+def test_a_band_is_told_in_words_and_drawn_to_its_moment_of_decision() -> None:
+    page = parsed(render_html(report_of(Bands([narrowing()], "requests"))))
+    (summary,) = [attrs["aria-label"] for tag, attrs in page.tags if attrs.get("class") == "band"]
+    assert summary == "rate: after 1,000, 0.01 [0, 0.001]; after 1, 0.01 [−∞, 1]; rate 0.05; rate after 1,000."
+    marks = [attrs["d"] for tag, attrs in page.tags if attrs.get("class") == "mark k-ok"]
+    assert marks == [f"M{BAND_WIDTH - 10:.1f} 20V136"]
+    assert "▁" in terminal_text(report_of(Bands([narrowing()], "requests")))
+
+
+def test_the_first_wide_intervals_do_not_hide_the_later_ones() -> None:
+    wide = [BandPoint(n, -1e6 if n < 50 else -0.01, 0.0, 1e6 if n < 50 else 0.01) for n in range(1, 101)]
+    page = parsed(render_html(report_of(Bands([narrowing(points=wide)], "requests"))))
+    assert "1,000,000" not in page.text.split("Numbers")[0]
+    assert "0.05" in page.text
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e308])
+def test_a_band_of_numbers_that_are_not_finite_is_left_out(bad: float) -> None:
+    points = [BandPoint(n, bad, bad, bad) for n in (1.0, 2.0, bad)]
+    page = parsed(render_html(report_of(Bands([narrowing(points=points, bounds={"b": bad}, mark=None)], "n"))))
+    assert "no observations" in page.text
+
+
+def test_a_logarithmic_axis_has_round_ticks_within_its_ends() -> None:
+    axis = log_axis_over([30, 2007], 0, 100)
+    assert axis.ticks() == [30, 100, 300, 1000]
+    assert [axis.place(30), axis.place(2007), axis.place(1), axis.place(1e9)] == [0, 100, 0, 100]
+    assert log_axis_over([], 0, 1).ticks() == [1, 2, 5, 10]
+    assert log_axis_over([5, 5], 0, 1).low < 5 < log_axis_over([5, 5], 0, 1).high
+
+
+def test_a_table_too_wide_for_a_phone_names_its_cells() -> None:
+    page = render_html(report_of(Table(["a", "b", "c", "d"], [[1, 2, 3, 4]])))
+    assert page.count("data-label=") == 4
+    assert 'data-label="a"' not in render_html(report_of(Table(["a", "b"], [[1, 2]])))
 
 
 def test_text_from_data_never_becomes_markup() -> None:

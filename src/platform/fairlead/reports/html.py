@@ -7,11 +7,14 @@ the page says so; at worst the end of the report is cut, also said.
 
 import functools
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from fairlead.reports import svg
+from fairlead.reports.bands import band_chart
 from fairlead.reports.model import (
     KIND_OF_VERDICT,
+    Bands,
     BarChart,
     Block,
     Callout,
@@ -33,6 +36,9 @@ from fairlead.reports.words import format_cell, format_instant, format_interval,
 
 MAX_BYTES = 300 * 1024
 _INTERVAL_WIDTH = 250
+_NARROW_COLUMNS = 3
+_STACKED_ROWS = 80
+"""Tables of more columns than fit a phone become a card per row there, unless the cards would be too many to scroll."""
 _CALLOUT_WORD = {"ok": "Good", "warn": "Warning", "fail": "Problem", "info": "Note"}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -155,6 +161,8 @@ def _block(block: Block, limits: _Limits) -> str:
             return _timeline(block, limits)
         case Matrix():
             return _matrix(block, limits)
+        case Bands():
+            return _bands(block, limits)
 
 
 def _paragraphs(text: str, limit: int) -> str:
@@ -197,6 +205,7 @@ def _note(note: str, more: str = "") -> str:
 def _table(block: Table, limits: _Limits) -> str:
     alignment = block.alignment()
     columns = len(block.columns)
+    stacks = columns > _NARROW_COLUMNS and len(block.rows) <= _STACKED_ROWS
     head = "".join(
         f'<th scope="col" class="{align}">{escape(name, 80)}</th>'
         for name, align in zip(block.columns, alignment, strict=True)
@@ -205,14 +214,25 @@ def _table(block: Table, limits: _Limits) -> str:
     for row in block.rows[: limits.rows]:
         padded = [*row, *[None] * columns][:columns]
         cells = (
-            f'<td class="{align}{" num" if align == "right" else ""}">{_cell(cell, limits.cell)}</td>'
-            for cell, align in zip(padded, alignment, strict=True)
+            f'<td class="{align}{_unbroken(cell, align)}"{_label(name, stacks)}>{_cell(cell, limits.cell)}</td>'
+            for name, cell, align in zip(block.columns, padded, alignment, strict=True)
         )
         rows.append(f"<tr>{''.join(cells)}</tr>")
     caption = f"<caption>{escape(block.title, 200)}</caption>" if block.title else ""
     body = "".join(rows) or f'<tr><td colspan="{max(columns, 1)}" class="none">no rows</td></tr>'
-    table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    opening = '<table class="stack">' if stacks else "<table>"
+    table = f"{opening}{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return _scroll(table, block.title or "table") + _note(block.note, _more(len(block.rows), limits.rows, "rows"))
+
+
+def _unbroken(cell: Cell, align: str) -> str:
+    """Numbers and instants are not broken into lines."""
+    return " num" if align == "right" or isinstance(cell, date) else ""
+
+
+def _label(name: str, stacks: bool) -> str:
+    """What a cell is called where a narrow screen shows each row as a card."""
+    return f' data-label="{escape(name, 80)}"' if stacks and name else ""
 
 
 def _scroll(table: str, name: str) -> str:
@@ -284,13 +304,14 @@ def _intervals(block: Intervals, limits: _Limits) -> str:
         picture = svg.interval_row(row, axis, _INTERVAL_WIDTH, kind)
         body.append(
             f"<tr><td>{escape(row.label, limits.cell)}</td><td>{picture}</td>"
-            f'<td class="num">{escape(format_interval(row.low, row.point, row.high))}</td>'
-            + (f'<td class="num">{bound}</td><td>{verdict}</td></tr>' if judged else "</tr>")
+            f'<td class="num" data-label="observed">{escape(format_interval(row.low, row.point, row.high))}</td>'
+            + (f'<td class="num" data-label="bound">{bound}</td><td>{verdict}</td></tr>' if judged else "</tr>")
         )
     caption = f"<caption>{escape(block.title, 200)}</caption>" if block.title else ""
     names = ("", block.x_label, "observed", *(("bound", "") if judged else ()))
     head = "".join(f'<th scope="col">{escape(name, 80)}</th>' for name in names)
-    table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    opening = '<table class="stack">' if len(shown) <= _STACKED_ROWS else "<table>"
+    table = f"{opening}{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return _scroll(table, block.title or "intervals") + _note(block.note, _more(len(block.rows), limits.rows, "rows"))
 
 
@@ -312,6 +333,21 @@ def _timeline(block: Timeline, limits: _Limits) -> str:
     listing = f'<ol class="steps">{"".join(items)}</ol>' if items else '<p class="note">nothing happened</p>'
     more = _more(len(steps), limits.rows, "steps")
     return f"<figure>{caption}{drawing}{listing}</figure>{_note(block.note, more)}"
+
+
+def _bands(block: Bands, limits: _Limits) -> str:
+    caption = f"<figcaption>{escape(block.title, 200)}</figcaption>" if block.title else ""
+    panels, rows = [], []
+    for band in block.panels[: limits.items]:
+        drawing = band_chart(band, block.x_label) or '<p class="note">no observations</p>'
+        panels.append(f"<div><strong>{escape(band.title, 80)}</strong>{drawing}</div>")
+        step = max(1, -(-len(band.points) // 6))
+        picked = [*band.points[::step], *band.points[-1:]] if (len(band.points) - 1) % step else band.points[::step]
+        rows += [(band.title, p.x, p.low, p.point, p.high) for p in picked]
+    numbers = Table(("", block.x_label, "lower end", "estimate", "upper end"), rows)
+    details = f"<details><summary>Numbers</summary>{_table(numbers, _Limits(80, 0, 0, 60, 0))}</details>"
+    drawn = f'<figure>{caption}<div class="bands">{"".join(panels)}</div>{details}</figure>'
+    return drawn + _note(block.note, _more(len(block.panels), limits.items, "panels"))
 
 
 def _matrix(block: Matrix, limits: _Limits) -> str:

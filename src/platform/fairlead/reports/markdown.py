@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from fairlead.reports.bands import band_summary
 from fairlead.reports.model import (
     Align,
+    Bands,
     BarChart,
     Block,
     Callout,
@@ -80,6 +82,8 @@ def _block(block: Block) -> list[str]:
             header = [f"{block.row_label} ↓ {block.column_label} →", *block.labels]
             rows = [[label, *values] for label, values in zip(block.labels, block.values, strict=False)]
             return _titled(block.title, _grid(header, rows), block.note)
+        case Bands():
+            return _titled(block.title, [f"- {_inline(band_summary(band))}" for band in block.panels], block.note)
 
 
 def _titled(title: str, lines: Iterable[str], note: str) -> list[str]:

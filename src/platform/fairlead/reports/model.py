@@ -182,7 +182,41 @@ class Matrix:
     note: str = ""
 
 
-Block = Text | Callout | KeyValues | Table | LineChart | BarChart | Histogram | Intervals | Timeline | Matrix
+@dataclass(frozen=True, slots=True)
+class BandPoint:
+    """An estimate and its interval after `x` observations; what is not known is None."""
+
+    x: float
+    low: float | None
+    point: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One panel: how an interval narrowed. `bounds` are labelled horizontal lines, `mark` where on the x-axis something
+    was decided, `mark_label` what, in `kind`'s colour."""
+
+    title: str
+    points: Sequence[BandPoint]
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    mark: float | None = None
+    mark_label: str = ""
+    kind: Kind = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """Panels side by side over the same logarithmic axis of observations. Of wide first intervals only the part near
+    the later ones is drawn."""
+
+    panels: Sequence[Band]
+    x_label: str
+    title: str = ""
+    note: str = ""
+
+
+Block = Text | Callout | KeyValues | Table | LineChart | BarChart | Histogram | Intervals | Timeline | Matrix | Bands
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,40 @@ class Axis:
         return [index * step for index in range(first, last + 1)]
 
 
+@dataclass(frozen=True, slots=True)
+class LogAxis:
+    """Maps [low, high] of positive data logarithmically to [start, end] of the drawing."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def place(self, value: float) -> float:
+        """Where `value` stands; values outside the axis are held at its ends."""
+        held = min(max(value, self.low), self.high)
+        return self.start + math.log(held / self.low) / math.log(self.high / self.low) * (self.end - self.start)
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Powers of ten with as many of their multiples as fit; the ends, when even those are too few."""
+        found: list[float] = []
+        for factors in ((1,), (1, 3), (1, 2, 5)):
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            denser = [factor * 10.0**power for power in powers for factor in factors]
+            denser = [tick for tick in denser if self.low <= tick * (1 + 1e-9) and tick <= self.high * (1 + 1e-9)]
+            if found and len(denser) > about:
+                break
+            found = denser
+        return found if len(found) > 1 else [self.low, self.high]
+
+
+def log_axis_over(values: Iterable[float], start: float, end: float) -> LogAxis:
+    """A logarithmic axis that holds all finite positive `values`."""
+    finite = [float(value) for value in values if math.isfinite(value) and 0 < value < 1e300]
+    low, high = (min(finite), max(finite)) if finite else (1.0, 10.0)
+    return LogAxis(low, high, start, end) if high > low else LogAxis(low / 2, low * 2, start, end)
+
+
 def axis_over(
     values: Iterable[float],
     start: float,

@@ -10,6 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text as Words
 
 from fairlead.reports.model import (
+    Bands,
     BarChart,
     Block,
     Callout,
@@ -34,12 +35,12 @@ from fairlead.reports.words import (
     format_interval,
     format_number,
     kind_of,
+    sparkline,
 )
 
 MAX_ROWS = 60
 STYLE_OF_KIND: dict[Kind, str] = {"ok": "green", "warn": "yellow", "fail": "bold red", "info": "cyan"}
 SIGN_OF_KIND: dict[Kind, str] = {"ok": "✓", "warn": "!", "fail": "✗", "info": "·"}
-_LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def render_terminal(report: Report, console: Console) -> None:
@@ -92,6 +93,8 @@ def print_block(block: Block, console: Console) -> None:
                 [label, *values] for label, values in zip(block.labels, block.values, strict=False)
             ]
             _print_grid(console, block.title, columns, matrix, None, block.note)
+        case Bands():
+            _print_bands(block, console)
 
 
 def cell_words(cell: Cell) -> Words:
@@ -140,22 +143,6 @@ def _print_note(console: Console, note: str) -> None:
         console.print(Words(clean(note), style="dim"))
 
 
-def sparkline(values: Sequence[float], width: int = 40, low: float | None = None, high: float | None = None) -> str:
-    """Values as a row of blocks; longer sequences are averaged down to `width`."""
-    finite = [v for v, _ in finite_points((v, v) for v in values)[0]]
-    if not finite:
-        return ""
-    size = min(width, len(finite))
-    bins = [finite[i * len(finite) // size : (i + 1) * len(finite) // size] for i in range(size)]
-    means = [sum(part) / len(part) for part in bins]
-    bottom = min(means) if low is None else low
-    top = max(means) if high is None else high
-    span = top - bottom
-    if span <= 0:
-        return _LEVELS[3] * size
-    return "".join(_LEVELS[min(max(int((value - bottom) / span * 8), 0), 7)] for value in means)
-
-
 def _print_lines(block: LineChart, console: Console) -> None:
     if block.title:
         console.print(Words(clean(block.title), style="bold"))
@@ -167,6 +154,28 @@ def _print_lines(block: LineChart, console: Console) -> None:
         grid.add_row(Words(clean(name), style="dim"), Words(sparkline(ys), style="cyan"), ends)
     for name, value in block.bounds.items():
         grid.add_row(Words(clean(name), style="dim"), "bound", format_number(value))
+    console.print(grid)
+    _print_note(console, block.note)
+
+
+def _print_bands(block: Bands, console: Console) -> None:
+    """A line per panel: how the interval's width fell, and where it ended."""
+    if block.title:
+        console.print(Words(clean(block.title), style="bold"))
+    grid = Grid.grid(padding=(0, 2))
+    for band in block.panels:
+        widths = [p.high - p.low for p in band.points if p.high is not None and p.low is not None]
+        shown = widths or [p.point for p in band.points if p.point is not None]
+        if not shown:
+            continue
+        last = band.points[-1]
+        bounds = ", ".join(f"{clean(name)} {format_number(value)}" for name, value in band.bounds.items())
+        grid.add_row(
+            Words(clean(band.title), style="dim"),
+            Words(sparkline(shown, low=0.0 if widths else None), style="cyan"),
+            format_interval(last.low, last.point, last.high),
+            Words(bounds, style="dim"),
+        )
     console.print(grid)
     _print_note(console, block.note)
 

@@ -2,12 +2,14 @@
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from fairlead.records.evidence import Verdict
 from fairlead.reports.model import KIND_OF_VERDICT, Badge, Cell, Kind
 
 NOT_AVAILABLE = "n/a"
+_LEVELS = "▁▂▃▄▅▆▇█"
 WORD_OF_VERDICT = {
     Verdict.PASS: "PASS",
     Verdict.FAIL: "FAIL",
@@ -103,3 +105,19 @@ def elapsed_seconds(instants: list[str]) -> list[float] | None:
     except (ValueError, TypeError):  # TypeError: some with a zone, some without
         return None
     return offsets if offsets == sorted(offsets) and offsets and offsets[-1] > 0 else None
+
+
+def sparkline(values: Sequence[float], width: int = 40, low: float | None = None, high: float | None = None) -> str:
+    """Values as a row of blocks; longer sequences are averaged down to `width`."""
+    finite = [float(v) for v in values if math.isfinite(v) and abs(v) < 1e300]
+    if not finite:
+        return ""
+    size = min(width, len(finite))
+    bins = [finite[i * len(finite) // size : (i + 1) * len(finite) // size] for i in range(size)]
+    means = [sum(part) / len(part) for part in bins]
+    bottom = min(means) if low is None else low
+    top = max(means) if high is None else high
+    span = top - bottom
+    if span <= 0:
+        return _LEVELS[3] * size
+    return "".join(_LEVELS[min(max(int((value - bottom) / span * 8), 0), 7)] for value in means)

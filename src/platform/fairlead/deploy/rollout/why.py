@@ -6,15 +6,14 @@ from datetime import datetime
 from fairlead.deploy.rollout import sentences as say
 from fairlead.deploy.rollout import tally as sums
 from fairlead.deploy.rollout.plan import budget_of
-from fairlead.records.evidence import MetricVerdict, Verdict
+from fairlead.deploy.rollout.why_evidence import error_spent, metric_blocks, name_of, narrowing, part_of
+from fairlead.records.evidence import Verdict
 from fairlead.records.rollout import Decision, Phase, RolloutRecord
 from fairlead.reports.model import (
     Badge,
     Block,
     Callout,
     Cell,
-    IntervalRow,
-    Intervals,
     KeyValues,
     Kind,
     Report,
@@ -24,6 +23,7 @@ from fairlead.reports.model import (
     Timeline,
     TimelineStep,
 )
+from fairlead.reports.words import format_instant
 
 LOSS_NOTE = (
     "Why log loss or Brier score alone may not catch a wrong model: when few labels are positive, a model that is "
@@ -38,17 +38,6 @@ VALIDITY_NOTE = (
     "not make a wrong decision more likely. One error budget covers the whole rollout."
 )
 
-_NAMES = {
-    "failures": "Hard failures",
-    "error_rate": "Failure rate over the champion's",
-    "slow_rate": "Slow answers",
-    "loss": "Loss over the champion's",
-    "skew": "Live features against training data",
-    "shadow_failures": "Failed shadow copies",
-    "shadow_flips": "Labels that change",
-    "shadow_score_difference": "Mean score difference",
-    "shadow_slow": "Slow shadow copies",
-}
 _KIND: dict[Phase, Kind] = {
     Phase.PROMOTED: "ok",
     Phase.PROMOTING: "ok",
@@ -66,7 +55,8 @@ def explain(record: RolloutRecord, decision: int | None = None) -> Report:
     sections = [_outcome(record), _timeline(record), _decisions(record)]
     sections += [_evidence(record, each) for each in chosen if each.metrics]
     if not _ended(record) and record.last_metrics:
-        sections.append(Section("Now", (Text(record.status), *_metric_blocks(record.last_metrics))))
+        now = metric_blocks(record.last_metrics, part_of(record, None), record.last_requests, "")
+        sections.append(Section("Now", (Text(record.status), *now)))
     sections.append(_method(record))
     return Report(
         title=f"Rollout {record.id}: version {record.candidate.version} of {record.model}",
@@ -89,16 +79,28 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
         each = record.decisions[number]
         lines.append(f"{number}. {each.at}  {_move(each)}  by {each.actor}")
         lines.append(f"   {each.sentence}")
-        lines += [f"     {_NAMES.get(metric.metric, metric.metric)}: {metric.why}" for metric in each.metrics]
+        lines += _metric_lines(record, each)
     lines += ["", VALIDITY_NOTE]
     if _has_shadow(record):
         lines += ["", LOSS_NOTE]
     return "\n".join(lines)
 
 
+def _metric_lines(record: RolloutRecord, decision: Decision) -> list[str]:
+    part = part_of(record, decision)
+    lines = []
+    for metric in decision.metrics:
+        lines.append(f"     {name_of(metric.metric)}: {metric.why}")
+        facts = [f"error spent {error_spent(metric)}"] if error_spent(metric) else []
+        narrowed = narrowing(metric, part)
+        facts += [f"width of the interval {narrowed}"] if narrowed else []
+        lines += [f"       {', '.join(facts)}"] if facts else []
+    return lines
+
+
 def decision_headline(decision: Decision) -> str:
     """One decision in a few words; its sentence, when it was not made on metrics."""
-    failed = [_NAMES.get(m.metric, m.metric).lower() for m in decision.metrics if m.verdict is Verdict.FAIL]
+    failed = [name_of(m.metric).lower() for m in decision.metrics if m.verdict is Verdict.FAIL]
     at = "shadow" if decision.phase_before is Phase.SHADOW else f"canary {decision.weight_before:g} %"
     if decision.phase_after is Phase.ABORTING and failed:
         return f"{at} failed on {', '.join(failed)}: rolled back"
@@ -198,7 +200,7 @@ def _decisions(record: RolloutRecord) -> Section:
             number,
             datetime.fromisoformat(d.at),
             d.actor,
-            _weights(d),
+            _weights(d).replace("->", "→").replace(" ", "\u00a0"),
             Badge(d.phase_after.value, _KIND.get(d.phase_after, "info")),
             d.sentence,
         )
@@ -222,45 +224,21 @@ def _weights(decision: Decision) -> str:
 
 def _evidence(record: RolloutRecord, decision: Decision) -> Section:
     number = record.decisions.index(decision)
+    part = part_of(record, decision)
+    taken = (("decided by", decision.actor), ("at", format_instant(decision.at)), ("generation", decision.generation))
     facts = tuple((name.replace("_", " "), _cell(value)) for name, value in decision.evidence.items())
-    blocks = (Text(decision.sentence), *_metric_blocks(decision.metrics), KeyValues(facts))
-    return Section(f"Decision {number}: {_move(decision)}", blocks)
-
-
-def _metric_blocks(metrics: Sequence[MetricVerdict]) -> tuple[Block, ...]:
-    rows = tuple(_interval_row(metric) for metric in metrics if metric.interval is not None and metric.n > 0)
-    table: list[Sequence[Cell]] = [
-        (
-            _NAMES.get(m.metric, m.metric),
-            m.verdict,
-            "must pass" if m.details.get("required") else "may veto",
-            m.n,
-            m.observed,
-            m.interval.low if m.interval is not None and m.n else None,
-            m.interval.high if m.interval is not None and m.n else None,
-            m.bound,
-            m.why,
-        )
-        for m in metrics
-    ]
-    columns = ("metric", "verdict", "role", "n", "observed", "low", "high", "bound", "why")
-    blocks: list[Block] = []
-    if rows:
-        blocks.append(Intervals(rows, title="Estimates with their intervals, and the bounds", shared_axis=False))
-    blocks.append(Table(columns, tuple(table)))
-    return tuple(blocks)
-
-
-def _interval_row(metric: MetricVerdict) -> IntervalRow:
-    interval = metric.interval
-    return IntervalRow(
-        label=_NAMES.get(metric.metric, metric.metric),
-        low=interval.low if interval is not None else None,
-        point=metric.observed,
-        high=interval.high if interval is not None else None,
-        bound=metric.bound,
-        verdict=metric.verdict,
+    counted = _counted(decision)
+    narrowed = metric_blocks(decision.metrics, part, counted, f"{decision.phase_after.value}, {counted:,}")
+    return Section(
+        f"Decision {number}: {_move(decision)}", (Text(decision.sentence), *narrowed, KeyValues((*taken, *facts)))
     )
+
+
+def _counted(decision: Decision) -> int:
+    """Requests of the step at the moment of a decision: pairs in shadow, the candidate's own answers afterwards."""
+    name = "pairs" if decision.phase_before is Phase.SHADOW else "step_candidate_requests"
+    value = decision.evidence.get(name)
+    return int(value) if isinstance(value, int | float) else 0
 
 
 def _method(record: RolloutRecord) -> Section:
