@@ -22,6 +22,7 @@ PredictMany = Callable[[Sequence[Item]], list[Answer | FairleadError]]
 INLINE_LIMIT_SECONDS = 0.001
 THREAD_PREFIX = "fairlead-model-"
 _SWEEP_SECONDS = 0.01
+_FAST_CALLS = 32
 
 
 class DeadlinePassed(Exception):
@@ -86,9 +87,11 @@ class Batcher:
         wait_seconds: float,
         max_queue: int,
         inline: bool,
+        learn: bool = False,
         name: str = "model",
     ) -> None:
-        """`inline`: run calls in the event loop; otherwise in a thread."""
+        """`inline`: run calls in the event loop; otherwise in a thread. `learn`: move from the thread to the loop once
+        enough calls in a row were fast."""
         self._predict_many = predict_many
         self._max_batch, self._max_queue, self._wait = max_batch, max_queue, wait_seconds
         self._waiting: deque[_Waiting] = deque()
@@ -98,6 +101,8 @@ class Batcher:
         self._busy = False
         self._scheduled = False
         self._slow_calls = 0
+        self._fast_calls = 0
+        self._learn = learn
         self._running: list[_Waiting] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -169,6 +174,7 @@ class Batcher:
                 self._slow_calls += 1
                 # One slow call is a hiccup of the machine; several mean that the model holds the loop up.
                 self._inline = self._slow_calls < 8
+                self._fast_calls = 0
             elif self._slow_calls:
                 self._slow_calls -= 1
 
@@ -178,6 +184,7 @@ class Batcher:
         self._busy = True
         self._running = batch
         items = [entry.item for entry in batch]
+        begun = time.perf_counter()
         call = self._thread.submit(lambda: self._call(items))
         self._sweep()
 
@@ -186,6 +193,10 @@ class Batcher:
             self._running = []
             if self._timer is not None:
                 self._timer.cancel()
+            if self._learn:
+                fast = time.perf_counter() - begun < INLINE_LIMIT_SECONDS
+                self._fast_calls = self._fast_calls + 1 if fast else 0
+                self._inline = self._fast_calls >= _FAST_CALLS
             _deliver(batch, cast(list[Answer | FairleadError], done.result()))
             self._flush()
 

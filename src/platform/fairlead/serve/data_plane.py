@@ -14,10 +14,12 @@ import orjson
 from fairlead.errors import FairleadError, PredictionFailed, TransformError
 from fairlead.records.release import Arm, Release
 from fairlead.serve.batcher import INLINE_LIMIT_SECONDS, Batcher, DeadlinePassed
-from fairlead.serve.candidate import CandidatePort, Shadow
+from fairlead.serve.candidate import CandidateDied, CandidatePort, Shadow
 from fairlead.serve.exchange import Exchange
-from fairlead.serve.model import Answer, Item, LoadedModel
+from fairlead.serve.model import Answer, Item, LoadedModel, fits
 from fairlead.serve.parsing import ParsedRequest, RequestParser, valid_identity
+from fairlead.serve.quarantine import Quarantine
+from fairlead.serve.recent import RecentSeconds
 from fairlead.serve.recorder import Recorder, wall_clock
 from fairlead.serve.refusals import Refusal, unavailable
 from fairlead.serve.router import is_shadowed, on_candidate
@@ -26,9 +28,13 @@ from fairlead.spec.serve import Serve
 Kind = Literal["infer", "predict"]
 Reply = tuple[int, bytes, list[tuple[bytes, bytes]]]
 
-_CANDIDATE_SHARE = 0.7
-"""Share of the deadline that a candidate may use; the rest is the champion's, when it has to step in."""
+_LEFT_SHARE = 0.3
+_LEAST_LEFT_SHARE = 0.1
+_MOST_LEFT_SHARE = 0.9
+"""Shares of the deadline that a candidate leaves to the champion, which may have to step in: before the champion's
+latency is known, and around twice its p99 afterwards. Once would be missed by one request in a hundred."""
 
+_QUARANTINES_KEPT = 3
 _MIN_SHADOW_SECONDS = 1.0
 
 
@@ -46,6 +52,7 @@ class Live:
     shadow_percent: float = 0.0
     salt: str = ""
     slow_seconds: float = 1.0
+    quarantine: Quarantine | None = None
 
 
 class DataPlane:
@@ -58,6 +65,8 @@ class DataPlane:
         self._recorder = recorder
         self._deadline_seconds = spec.deadline_ms / 1000
         self._shadow = Shadow(recorder.record, max_batch=spec.max_batch)
+        self._champion_lately = RecentSeconds()
+        self._quarantines: dict[str, Quarantine] = {}
         self._now = wall_clock()
         self._prefix = uuid.uuid4().hex[:12]
         self._count = 0
@@ -95,7 +104,16 @@ class DataPlane:
             shadow_percent=release.shadow_percent if usable else 0.0,
             salt=arm.digest if arm else "",
             slow_seconds=bound_ms / 1000,
+            quarantine=self._quarantine(arm.digest) if arm else None,
         )
+
+    def _quarantine(self, digest: str) -> Quarantine:
+        """What the candidate `digest` died of, also when it was away for a while."""
+        found = self._quarantines.pop(digest, None) or Quarantine()
+        self._quarantines[digest] = found
+        for old in list(self._quarantines)[:-_QUARANTINES_KEPT]:
+            del self._quarantines[old]
+        return found
 
     def require_live(self) -> Live:
         """What is live. Raises Refusal (503) while nothing is."""
@@ -128,9 +146,10 @@ class DataPlane:
             exchange.slow_seconds = live.slow_seconds
             if live.candidate is not None:
                 exchange.candidate = live.candidate_arm
+                exchange.body, exchange.quarantine = body, live.quarantine
                 chosen = arm or self._arm_of(live, key or self._key_of(parsed, identity))
                 if chosen == "candidate":
-                    await self._ask_candidate(live, live.candidate, exchange, started)
+                    await self._ask_candidate(live.candidate, exchange, started)
             if exchange.answer is None:
                 await self._ask_champion(live, exchange, started)
         except Refusal as refusal:
@@ -150,6 +169,7 @@ class DataPlane:
             exchange.candidate_failed, exchange.candidate_seconds = False, -1.0
         exchange.status = refusal.status
         exchange.seconds = time.perf_counter() - started
+        exchange.body = b""
         self._recorder.record(exchange)
 
     def _pinned(self, live: Live, version: str | None) -> str | None:
@@ -175,22 +195,37 @@ class DataPlane:
         self._count += 1
         return f"{self._prefix}-{self._count:x}"
 
-    async def _ask_candidate(self, live: Live, candidate: CandidatePort, exchange: Exchange, started: float) -> None:
+    async def _ask_candidate(self, candidate: CandidatePort, exchange: Exchange, started: float) -> None:
         """Let the candidate answer; on any failure leave the exchange without an answer, and the failure counted."""
         begun = time.perf_counter()
+        budget = self._candidate_seconds() - (begun - started)
+        if exchange.quarantined():
+            exchange.candidate_failed, exchange.candidate_seconds = True, budget
+            return
         answer: Answer | FairleadError | None = None
         try:
-            budget = self._deadline_seconds * _CANDIDATE_SHARE - (begun - started)
             answer = (await candidate.predict([exchange.rows], budget))[0]
+        except CandidateDied:
+            exchange.suspect()
         except Exception:  # a candidate may fail in any way; none may reach the user
             answer = None
-        exchange.candidate_seconds = time.perf_counter() - begun
-        if isinstance(answer, Answer) and len(answer.scores) == len(exchange.rows):
+        if isinstance(answer, Answer) and fits(answer, exchange.model.signature, len(exchange.rows)):
             exchange.answer = answer
             exchange.arm = "candidate"
-            exchange.answered_by = live.candidate_arm or exchange.answered_by
+            exchange.answered_by = exchange.candidate or exchange.answered_by
+            # Its own time where it tells: the way to another process is nothing that the candidate could be better at.
+            exchange.candidate_seconds = answer.seconds if answer.seconds >= 0 else time.perf_counter() - begun
         else:
             exchange.candidate_failed = True
+            exchange.candidate_seconds = time.perf_counter() - begun
+
+    def _candidate_seconds(self) -> float:
+        """What a candidate may use of the deadline: all but what the champion needs when it has to step in."""
+        p99 = self._champion_lately.p99
+        deadline = self._deadline_seconds
+        if p99 < 0:
+            return deadline * (1 - _LEFT_SHARE)
+        return deadline - min(max(2 * p99, deadline * _LEAST_LEFT_SHARE), deadline * _MOST_LEFT_SHARE)
 
     async def _ask_champion(self, live: Live, exchange: Exchange, started: float) -> None:
         """Let the champion answer, or the fallback. Raises Refusal when nobody can."""
@@ -207,6 +242,7 @@ class DataPlane:
             problem = error
         exchange.champion_seconds = time.perf_counter() - begun
         if problem is None:
+            self._champion_lately.add(exchange.champion_seconds)
             return
         exchange.champion_failed = True
         prior = live.model.prior if self.spec.fallback == "prior" else None
@@ -227,9 +263,9 @@ class DataPlane:
             and exchange.candidate_seconds < 0
             and is_shadowed(exchange.id, live.salt, live.shadow_percent)
         ):
-            seconds = max(self._deadline_seconds, _MIN_SHADOW_SECONDS)
-            self._shadow.offer(exchange, live.candidate, seconds)
+            self._shadow.offer(exchange, live.candidate, max(self._deadline_seconds, _MIN_SHADOW_SECONDS))
         else:
+            exchange.body = b""
             self._recorder.record(exchange)
 
     # --- responses ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from typing import Any
 
 from fairlead.records.release import Arm
 from fairlead.serve.model import Answer, Item, LoadedModel
+from fairlead.serve.quarantine import Quarantine
 
 
 class Exchange:
@@ -11,6 +12,7 @@ class Exchange:
 
     `arm` is who answered the user ("champion" or "candidate"), `answered_by` the version that did. The seconds of a
     model's call are negative when that model was not called. `shadow_answer` is None while and when there is none.
+    `body` is kept while a candidate may get the request and die of it; `kept_away`: it was not sent for that reason.
     """
 
     __slots__ = (
@@ -18,6 +20,7 @@ class Exchange:
         "answered_by",
         "arm",
         "at",
+        "body",
         "candidate",
         "candidate_failed",
         "candidate_seconds",
@@ -25,7 +28,9 @@ class Exchange:
         "champion_seconds",
         "fallback",
         "id",
+        "kept_away",
         "model",
+        "quarantine",
         "rollout",
         "rows",
         "seconds",
@@ -53,6 +58,9 @@ class Exchange:
         self.slow_seconds = 1.0
         self.champion_seconds = -1.0
         self.champion_failed = False
+        self.body = b""
+        self.quarantine: Quarantine | None = None
+        self.kept_away = False
         self.candidate_seconds = -1.0
         self.candidate_failed = False
         self.shadow_seconds = -1.0
@@ -65,6 +73,16 @@ class Exchange:
         if len(self.rows) == 1:
             return [self.id]
         return [f"{self.id}/{index}" for index in range(len(self.rows))]
+
+    def quarantined(self) -> bool:
+        """True, and remembered, when the candidate died of this body before."""
+        self.kept_away = self.quarantine is not None and self.quarantine.holds(self.body)
+        return self.kept_away
+
+    def suspect(self) -> None:
+        """The candidate died while it had this request."""
+        if self.quarantine is not None:
+            self.quarantine.suspect(self.body)
 
     def scores(self) -> list[Any]:
         """One score per row, None without an answer."""

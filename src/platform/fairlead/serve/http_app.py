@@ -13,10 +13,12 @@ from typing import Any
 
 from fairlead.errors import PortInUse
 from fairlead.logs import get_logger
+from fairlead.records.model import Signature
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.batcher import THREAD_PREFIX
 from fairlead.serve.candidate import CandidatePort, LocalCandidate
+from fairlead.serve.candidate_process import ProcessHost
 from fairlead.serve.control import Control, ControlState, Labels, Orders, ReplicaReport
 from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.routes import HttpApp
@@ -85,21 +87,28 @@ class LocalHost:
         for name in list(self._candidates):
             self.stop(name)
 
-    def port(self, arm: Arm) -> CandidatePort:
+    def port(self, arm: Arm, _signature: Signature) -> CandidatePort:
         """The started candidate."""
         return self._candidates[arm.digest]
 
 
 @contextlib.asynccontextmanager
 async def running_app(
-    spec: Serve, release: Release, store: Store, cache: Path, token: str, *, releases_in: Store | None = None
+    spec: Serve,
+    release: Release,
+    store: Store,
+    cache: Path,
+    token: str,
+    *,
+    releases_in: Store | None = None,
+    isolated: bool = False,
 ) -> AsyncIterator[HttpApp]:
     """The application of one process, following its own control, until the context ends. The release is kept in
-    `releases_in`, or in `store`."""
+    `releases_in`, or in `store`. `isolated`: candidates run in child processes, otherwise in threads."""
     releases = ReleaseStore(releases_in or store, release.model)
     wanted = await asyncio.to_thread(releases.write, release)
     models = ModelCache(store, cache)
-    host = LocalHost(models, spec)
+    host = ProcessHost(store.uri, cache, cache) if isolated else LocalHost(models, spec)
     control = Control(ControlState(wanted), releases, host)
     server = Server(wanted.model, spec, store, models, LocalControl(control), host.port)
     await server.start(wanted)
@@ -146,7 +155,8 @@ def run_process_server(
 
     async def main() -> None:
         cache = base / ".fairlead" / "cache" / "bundles"
-        async with running_app(serve, release, store, cache, token, releases_in=releases) as app:
+        running = running_app(serve, release, store, cache, token, releases_in=releases, isolated=True)
+        async with running as app:
             config = uvicorn.Config(
                 app,
                 loop="uvloop",

@@ -49,6 +49,12 @@ class Metrics:
             ("model",),
             registry=self.registry,
         )
+        self._kept_away = Counter(
+            "fairlead_candidate_kept_away_total",
+            "Requests that a candidate did not get because it had died of the same body before.",
+            ("model", "version"),
+            registry=self.registry,
+        )
         self._feedback = Counter(
             "fairlead_feedback_labels_total",
             "Labels by what became of them.",
@@ -101,6 +107,8 @@ class Metrics:
             self._failures.labels(self._model, version, "candidate").inc()
         if exchange.shadow_failed:
             self._failures.labels(self._model, version, "shadow").inc()
+        if exchange.kept_away:
+            self._kept_away.labels(self._model, version).inc()
         if exchange.shadow_dropped:
             self._dropped.labels(self._model).inc()
         if exchange.shadow_answer is not None:

@@ -29,10 +29,12 @@ Item = list[Row]
 @dataclass(slots=True)
 class Answer:
     """What a model says about some rows. `scores`: one float per row (binary: probability of the positive class,
-    regression: the value) or one list of class probabilities per row. `labels`: one per row, None for regression."""
+    regression: the value) or one list of class probabilities per row. `labels`: one per row, None for regression.
+    `seconds`: how long a model in another process took for it, without the way there and back; negative for others."""
 
     scores: list[Any]
     labels: list[str] | None
+    seconds: float = -1.0
 
     def part(self, start: int, stop: int) -> "Answer":
         """Some of the rows."""
@@ -108,6 +110,25 @@ def error_scale(signature: Signature, statistics: Statistics) -> float:
     if signature.task != "regression" or column is None or column.minimum is None or column.maximum is None:
         return 1.0
     return (column.maximum - column.minimum) or 1.0
+
+
+def fits(answer: Answer, signature: Signature, rows: int) -> bool:
+    """Could a model with `signature` have answered this to `rows` rows? For answers from where nobody checked them."""
+    scores, labels, classes = answer.scores, answer.labels, signature.classes
+    if type(scores) is not list or len(scores) != rows:
+        return False
+    if signature.task == "regression":
+        return labels is None and all(type(score) is float and math.isfinite(score) for score in scores)
+    if type(labels) is not list or len(labels) != rows or not all(label in classes for label in labels):
+        return False
+    if signature.task == "binary":
+        return all(type(score) is float and 0.0 <= score <= 1.0 for score in scores)
+    return all(
+        type(score) is list
+        and len(score) == len(classes)
+        and all(type(value) is float and 0.0 <= value <= 1.0 for value in score)
+        for score in scores
+    )
 
 
 def prior_answer(signature: Signature, statistics: Statistics) -> Answer | None:

@@ -20,10 +20,11 @@ from fairlead.errors import RayUnavailable, ServeError
 from fairlead.logs import get_logger
 from fairlead.records.release import Release
 from fairlead.serve.http_app import bind
-from fairlead.serve.ray_candidate import RayCandidate
+from fairlead.serve.ray_candidate import ray_candidate
 from fairlead.serve.ray_control import ControlDeployment, RayControl
+from fairlead.serve.ray_front import answer_directly
 from fairlead.serve.ray_names import candidate_app, candidate_prefix, control_app, ingress_app
-from fairlead.serve.ray_settings import RAY_ENVIRONMENT
+from fairlead.serve.ray_settings import LOCAL_ENVIRONMENT, PROXY_SERVER_SECONDS
 from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.routes import HttpApp
 from fairlead.serve.server import ModelCache, Server
@@ -35,6 +36,7 @@ _log = get_logger(__name__)
 
 _NAMESPACE = "fairlead"
 _LOOK_SECONDS = 0.5
+_PROXY_TIMEOUT = "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"
 _QUIET = {"enable_access_log": False}
 
 
@@ -62,14 +64,16 @@ class Ingress:
             store,
             models,
             RayControl(model),
-            lambda arm: RayCandidate(candidate_app(model, arm.digest)),
+            lambda arm, signature: ray_candidate(candidate_app(model, arm.digest), signature),
         )
         self._token = read_token(Path(token_file))
         await self._server.start(release)
 
     def __serve_build_asgi_app__(self) -> HttpApp:
         """Ray Serve asks for the application once the replica is built."""
-        return HttpApp(self._server, self._token)
+        app = HttpApp(self._server, self._token)
+        answer_directly(app, app.hot_paths)
+        return app
 
     async def __del__(self) -> None:
         """Ray Serve calls this when the replica has drained."""
@@ -96,8 +100,9 @@ def start_ray_serving(
     """Bring `release` up on the Ray at `ray_address` and give its URL; returns when it answers.
 
     What runs already stays: a server that serves this model goes on, and is only told the release. Ray must have been
-    started with `ray_settings.RAY_ENVIRONMENT`. Raises PortInUse, RayUnavailable, ServeError.
+    started with `ray_settings.LOCAL_ENVIRONMENT`. Raises PortInUse, RayUnavailable, ServeError.
     """
+    _check_deadline(serve)
     base = base.resolve()
     model = release.model
     _connect(ray_address)
@@ -114,6 +119,16 @@ def start_ray_serving(
     ingress = ingress_deployment(serve).bind(model, serve, store.uri, str(base), str(token_file))
     _run(ingress, ingress_app(model), "/")
     return url
+
+
+def _check_deadline(serve: Serve) -> None:
+    waits = int(os.environ.get(_PROXY_TIMEOUT, PROXY_SERVER_SECONDS))
+    if serve.deadline_ms / 1000 > waits - 0.5:
+        raise ServeError(
+            f"serve.deadline_ms is {serve.deadline_ms:g}, but Ray's proxy waits {waits} s for a replica",
+            why="It would ask another replica while the first one still has time to answer.",
+            fix=f"Lower the deadline, or set {_PROXY_TIMEOUT} to more seconds and start Ray anew.",
+        )
 
 
 def stop_ray_serving(model: str, ray_address: str | None = None) -> None:
@@ -136,7 +151,7 @@ def serving_models(ray_address: str | None = None) -> list[str]:
 
 
 def _connect(address: str | None) -> None:
-    for name, value in RAY_ENVIRONMENT.items():
+    for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if ray.is_initialized():

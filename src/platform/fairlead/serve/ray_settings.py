@@ -7,6 +7,9 @@ of ``ray start``: set in a driver alone they would do little.
 import socket
 from collections.abc import Mapping
 
+CALLBACK_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+CALLBACK = "fairlead.serve.ray_front.middlewares"
+
 RAY_ENVIRONMENT: dict[str, str] = {
     # HAProxy in front, replicas listen themselves: no Python proxy between a client and the model.
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -18,6 +21,25 @@ RAY_ENVIRONMENT: dict[str, str] = {
     "RAY_worker_niceness": "0",
 }
 
+PROXY_SERVER_SECONDS = 3
+"""How long HAProxy waits for a replica before it asks another one. Above every deadline that can be served."""
+
+LOCAL_ENVIRONMENT: dict[str, str] = {
+    **RAY_ENVIRONMENT,
+    # Inference may be repeated: what a replica that died or froze does not answer, another one does. By itself HAProxy
+    # repeats only what it could not send, and waits for ever for the rest.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response response-timeout",
+    "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(PROXY_SERVER_SECONDS),
+    "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
+    # A frozen replica still accepts connections; only a check that gets no answer tells.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    # What is to be repeated must fit into HAProxy's buffer.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
+    # HAProxy tells the proxy's Python of each request, for metrics that `GET /metrics` has too: a tenth of the machine.
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    CALLBACK_VARIABLE: CALLBACK,
+}
+"""The same on one machine, where `fairlead up` starts Ray and the number of replicas is fixed."""
 
 FIXED_PORTS: dict[str, int] = {
     "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
@@ -34,7 +56,7 @@ def with_ray_environment(environment: Mapping[str, str]) -> dict[str, str]:
     Where one of the fixed ports is taken, another is chosen, so that two Rays can serve on one machine: without it the
     second one's HAProxy would not start.
     """
-    chosen = {**RAY_ENVIRONMENT, **environment}
+    chosen = {**LOCAL_ENVIRONMENT, **environment}
     for name, port in FIXED_PORTS.items():
         if name not in chosen and not _is_free(port):
             chosen[name] = str(_free_port())

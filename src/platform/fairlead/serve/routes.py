@@ -47,6 +47,11 @@ class HttpApp:
             f"/v2/models/{server.model}/predict": "predict",
         }
 
+    @property
+    def hot_paths(self) -> frozenset[str]:
+        """The paths of inference requests without a version."""
+        return frozenset(self._hot)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or take part in the lifespan."""
         if scope["type"] != "http":

@@ -52,7 +52,8 @@ class ControlPort(Protocol):
         """Join labels."""
 
 
-CandidateFactory = Callable[[Arm], CandidatePort]
+CandidateFactory = Callable[[Arm, Signature], CandidatePort]
+"""Gives a port to a candidate. The signature is the champion's, which answers must fit."""
 
 
 class ModelCache:
@@ -115,7 +116,8 @@ class Server:
         self._models, self._candidate = models, candidate
         self._applied: _Applied | None = None
         self._batchers: dict[str, tuple[LoadedModel, Batcher]] = {}
-        self._ports: dict[str, CandidatePort] = {}
+        self._port: tuple[str, Signature, CandidatePort] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
         self._error = ""
         self._retry_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -131,6 +133,10 @@ class Server:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self.plane.close()
+        for task in self._leaving:
+            task.cancel()
+        if self._port is not None:
+            await self._port[2].leave()
         try:
             async with asyncio.timeout(2.0):
                 await self.sync()
@@ -184,11 +190,7 @@ class Server:
         model, batcher = await asyncio.to_thread(self._champion, release.champion)
         port: CandidatePort | None = None
         if release.candidate is not None and orders.candidate_ready:
-            digest = release.candidate.digest
-            port = self._ports.get(digest)
-            if port is None:
-                port = self._candidate(release.candidate)
-            self._ports = {digest: port}
+            port = self._port_to(release.candidate, model.signature)
         live = self.plane.make_live(release, model, batcher, port)
         self.plane.live = live
         self._applied = _Applied(release, orders.candidate_ready)
@@ -196,6 +198,23 @@ class Server:
         if release.candidate is not None:
             weights[release.candidate.version, "candidate"] = live.weight
         self.metrics.released(release.generation, weights)
+
+    def _port_to(self, arm: Arm, signature: Signature) -> CandidatePort:
+        if self._port is not None:
+            digest, known, port = self._port
+            if (digest, known) == (arm.digest, signature):
+                return port
+            task = asyncio.create_task(self._leave(port))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        port = self._candidate(arm, signature)
+        self._port = (arm.digest, signature, port)
+        return port
+
+    async def _leave(self, port: CandidatePort) -> None:
+        """Let go of a candidate once the requests that were on their way to it are answered."""
+        await asyncio.sleep(max(self.spec.deadline_ms / 1000, 1.0))
+        await port.leave()
 
     def _champion(self, arm: Arm) -> tuple[LoadedModel, Batcher]:
         known = self._batchers.get(arm.digest)

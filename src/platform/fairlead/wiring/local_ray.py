@@ -29,7 +29,7 @@ from typing import Any
 
 from fairlead.atomic import write_atomic
 from fairlead.errors import ExtraMissing, NotEnoughDisk, RayUnavailable
-from fairlead.serve.ray_settings import FIXED_PORTS, RAY_ENVIRONMENT
+from fairlead.serve.ray_settings import FIXED_PORTS, LOCAL_ENVIRONMENT
 from fairlead.wiring import processes
 
 _MIB = 2**20
@@ -91,7 +91,7 @@ def log_file(base: Path) -> Path:
 
 def environment(base: Path) -> dict[str, str]:
     """The variables that every process needs that uses the project's Ray, before it imports ray."""
-    serve = {name: os.environ.get(name, value) for name, value in RAY_ENVIRONMENT.items()}
+    serve = {name: os.environ.get(name, value) for name, value in LOCAL_ENVIRONMENT.items()}
     return serve | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file(base)),
