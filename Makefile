@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := dev
 
-.PHONY: help install demo test check unit integration bench sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
+.PHONY: help install demo test check unit integration bench faults sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ integration: install ## Tests on a real local Ray and a real S3 server
 
 bench: install ## Every figure that the documentation quotes, side by side with its peer
 	@$(BIN)/python benchmarks/run.py
+
+faults: install ## What clients see when replicas, candidates or shadows break, or load is too high
+	@$(BIN)/python benchmarks/faults.py
 
 sweep: install ## Kill and mislead simulated rollouts at every write (ARGS="--replay NAME" tells one run)
 	@cd tests/deploy && ../../$(BIN)/python -m crash_sweep $(ARGS)

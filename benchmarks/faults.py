@@ -62,17 +62,19 @@ def row_of(name: str, seen: Seen, **more: Any) -> Row:
 def serving(world: FaultWorld, rate: float, requests: int, say: Say) -> list[Row]:
     """What happens to the servers themselves."""
     seconds = requests / rate
-    stories: dict[str, Callable[[], object] | None] = {
-        "nothing happens": None,
-        "replica killed, 5 times": lambda: world.kill_replicas(5, seconds / 20),
-        "replica frozen for 30 s": lambda: world.freeze_replica(min(30.0, 0.6 * seconds)),
-        "rolling update": lambda: world.redeploy(2, f"v{time.time():.0f}"),
-        "model swapped, 10 times": lambda: world.swap_models(10, seconds / 20),
-        "replicas 2 -> 4 -> 1": lambda: world.scale((4, 1), seconds / 5),
+    freeze = 30.0 if requests >= 3000 else 5.0
+    stories: dict[str, tuple[Callable[[], object] | None, float]] = {
+        "nothing happens": (None, rate),
+        "replica killed, 5 times": (lambda: world.kill_replicas(5, seconds / 20), min(rate, requests / 40)),
+        f"replica frozen for {freeze:g} s": (lambda: world.freeze_replica(freeze), requests / (1.4 * freeze)),
+        "rolling update": (lambda: world.redeploy(2, f"v{time.time():.0f}"), rate),
+        "model swapped, 10 times": (lambda: world.swap_models(10, seconds / 20), rate),
+        "replicas 2 -> 4 -> 1": (lambda: world.scale((4, 1), seconds / 5), rate),
     }
     found = []
-    for name, happens in stories.items():
-        found.append(row_of(name, world.during(happens, rate=rate, requests=requests)))
+    for name, (happens, per_second) in stories.items():
+        seen = world.during(happens, rate=per_second, requests=requests)
+        found.append(row_of(name, seen, **{"requests / s": round(per_second)}))
         say(_line(found[-1]))
     world.redeploy(2, "scaled")
     return found
@@ -311,7 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; repeatable")
     parser.add_argument("--requests", type=int, default=10_000, help="per row (default: 10,000)")
-    parser.add_argument("--rate", type=float, default=200.0, help="per second (default: 200)")
+    parser.add_argument("--rate", type=float, default=300.0, help="per second (default: 300)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of overload (default: 30)")
     arguments = parser.parse_args()
     target = HERE / "faults.json"

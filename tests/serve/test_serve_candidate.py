@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import struct
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,16 @@ from tiny_models import rows_of
 
 from fairlead.errors import FairleadError, PredictionFailed, ServeError
 from fairlead.records.model import Field, Signature
+from fairlead.serve.batcher import Batcher
 from fairlead.serve.candidate import CandidateDied
 from fairlead.serve.candidate_link import MAX_IN_FLIGHT, Address, CandidateLink
 from fairlead.serve.candidate_process import ProcessHost
 from fairlead.serve.candidate_server import SECRET_BYTES, CandidateServer
-from fairlead.serve.model import Answer, LoadedModel, fits, load_model
+from fairlead.serve.data_plane import DataPlane
+from fairlead.serve.metrics import Metrics
+from fairlead.serve.model import Answer, Item, LoadedModel, fits, load_model
 from fairlead.serve.quarantine import Quarantine
+from fairlead.serve.recorder import Recorder
 from fairlead.serve.wire import (
     Frames,
     FrameTooLarge,
@@ -34,6 +39,7 @@ from fairlead.serve.wire import (
     encode_reply,
     reply_limit,
 )
+from fairlead.spec.serve import Serve
 
 SECRET = b"s" * SECRET_BYTES
 
@@ -272,6 +278,40 @@ def test_all_that_were_with_a_candidate_that_dies_are_told(model: LoadedModel) -
         assert [type(outcome) for outcome in outcomes] == [CandidateDied] * 3
 
     talking(talk, model, story)
+
+
+def test_a_candidate_leaves_the_champion_the_time_that_it_needs() -> None:
+    plane = DataPlane("delays", Serve(deadline_ms=1000), Recorder(Metrics("delays"), None))
+    assert plane._candidate_seconds() == pytest.approx(0.7)
+    for _ in range(128):
+        plane._champion_lately.add(0.2)
+    assert plane._candidate_seconds() == pytest.approx(0.6)
+    for _ in range(640):
+        plane._champion_lately.add(0.001)
+    assert plane._candidate_seconds() == pytest.approx(0.9)
+    for _ in range(640):
+        plane._champion_lately.add(2.0)
+    assert plane._candidate_seconds() == pytest.approx(0.1)
+
+
+def test_a_batcher_that_learns_moves_into_the_loop_once_calls_are_fast_and_stays_out_while_they_are_not() -> None:
+    async def batch(seconds: float) -> bool:
+        def predict(items: Sequence[Item]) -> list[Answer | FairleadError]:
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                pass
+            return [Answer([0.5] * len(item), None) for item in items]
+
+        batcher = Batcher(predict, max_batch=8, wait_seconds=0, max_queue=64, inline=False, learn=True)
+        for _ in range(400):
+            await batcher.submit([{}], time.perf_counter() + 10)
+            if batcher.inline:
+                break
+        batcher.close()
+        return batcher.inline
+
+    assert asyncio.run(batch(0.0))
+    assert not asyncio.run(batch(0.0015))
 
 
 def test_replies_are_bounded_by_what_was_asked() -> None:

@@ -15,6 +15,9 @@ from fairlead.serve.refusals import Refusal
 _BATCH_ROWS = 4096
 """Rows of one copy at most, unless a single request has more."""
 
+_GATHER_SECONDS = 0.005
+"""Copies wait for others this long: nobody waits for them, and a batch costs little more than one."""
+
 
 class CandidateDied(Exception):
     """The candidate went away while it had a request."""
@@ -118,6 +121,10 @@ class Shadow:
 
     async def _work(self) -> None:
         while self._waiting:
+            if len(self._waiting) < self._max_batch:
+                await asyncio.sleep(_GATHER_SECONDS)
+                if not self._waiting:
+                    return
             _, candidate, timeout_seconds = self._waiting[0]
             batch = [self._take()]
             rows = len(batch[0].rows)
@@ -133,6 +140,11 @@ class Shadow:
         answers: Sequence[Answer | FairleadError] = ()
         try:
             answers = await candidate.predict([exchange.rows for exchange in batch], timeout_seconds)
+        except asyncio.CancelledError:  # the server ends; what the champion answered must still be recorded
+            for exchange in batch:
+                exchange.shadow_dropped = True
+                self._done(exchange)
+            raise
         except CandidateDied:
             for exchange in batch:
                 exchange.suspect()

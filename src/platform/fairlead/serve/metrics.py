@@ -85,6 +85,7 @@ class Metrics:
         model = self._model
         answered: dict[tuple[str, str, str], int] = {}
         histograms: dict[tuple[str, str], Histogram] = {}
+        copied: dict[int, int] = {}
         for exchange in exchanges:
             version, arm = str(exchange.answered_by.version), exchange.arm
             key = (version, arm, str(exchange.status))
@@ -96,9 +97,15 @@ class Metrics:
             if exchange.champion_failed:
                 self._failures.labels(model, str(exchange.model.arm.version), "champion").inc()
             if exchange.candidate is not None:
-                self._add_candidate(exchange, str(exchange.candidate.version))
+                if exchange.shadow_answer is not None:
+                    number = exchange.candidate.version
+                    copied[number] = copied.get(number, 0) + 1
+                else:
+                    self._add_candidate(exchange, str(exchange.candidate.version))
             if exchange.fallback:
                 self._fallbacks.labels(model).inc()
+        for number, count in copied.items():
+            self._pairs.labels(model, str(number), "shadow").inc(count)
         for (version, arm, status), count in answered.items():
             self._requests.labels(model, version, arm, status).inc(count)
 
@@ -111,8 +118,6 @@ class Metrics:
             self._kept_away.labels(self._model, version).inc()
         if exchange.shadow_dropped:
             self._dropped.labels(self._model).inc()
-        if exchange.shadow_answer is not None:
-            self._pairs.labels(self._model, version, "shadow").inc()
 
     def refused(self, status: int) -> None:
         """Count an answer without a model."""
