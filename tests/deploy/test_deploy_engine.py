@@ -16,7 +16,7 @@ from fairlead.deploy.rollout.engine import settled, step, wish
 from fairlead.deploy.rollout.start import new_rollout
 from fairlead.records.codec import from_json, to_json
 from fairlead.records.data import SkewFinding
-from fairlead.records.evidence import RunningMean, RunningRate, Verdict
+from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate, Verdict, latency_bin
 from fairlead.records.release import Arm
 from fairlead.records.rollout import ArmEvidence, Observation, PairEvidence, Phase, RolloutRecord
 from fairlead.testing.fake_clock import FakeClock
@@ -60,8 +60,11 @@ def pairs(n: int = 3000, *, difference: float = 0.02, flips: float = 0.02, failu
     )
 
 
-def arm(which: Arm, n: int, *, failures: float = 0.0, slow: float = 0.0) -> ArmEvidence:
-    return ArmEvidence(which.digest, n, RunningRate(n, round(n * failures)), RunningRate(n, round(n * slow)))
+def arm(which: Arm, n: int, *, failures: float = 0.0, slow: float = 0.0, latency_ms: float = 5.0) -> ArmEvidence:
+    latency = LatencyCounts.of({latency_bin(latency_ms / 1000): n})
+    return ArmEvidence(
+        which.digest, n, RunningRate(n, round(n * failures)), RunningRate(n, round(n * slow)), latency=latency
+    )
 
 
 def in_phase(phase: Phase, **changes: Any) -> RolloutRecord:
@@ -133,7 +136,7 @@ def test_a_decision_says_its_numbers() -> None:
     evidence = {"candidate": arm(CANDIDATE, 1204), "champion": arm(CHAMPION, 10_000)}
     after, _ = step(record, seen(record, **evidence), later(10))
     sentence = after.decisions[-1].sentence
-    assert sentence.startswith("canary 10 %: 1,204 requests, failure rate 0.0 % (<= 0.6 % at 99.5 %)")
+    assert sentence.startswith("canary 10 %: 1,204 requests, failure rate 0.0 %, champion 0.0 % of 10,000")
     assert "margin 2 %: PASS" in sentence
 
 
@@ -486,6 +489,9 @@ def test_the_verdicts_of_a_live_step_are_those_that_the_report_names() -> None:
         "error_rate": Verdict.PASS,
         "failures": Verdict.PASS,
         "slow_rate": Verdict.PASS,
+        "latency_p50": Verdict.PASS,
+        "latency_p95": Verdict.PASS,
+        "latency_p99": Verdict.NOT_ENOUGH_EVIDENCE,
         "loss": Verdict.NOT_ENOUGH_EVIDENCE,
         "skew": Verdict.NOT_ENOUGH_EVIDENCE,
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fairlead.records.course import CoursePart
 from fairlead.records.data import SkewFinding
-from fairlead.records.evidence import MetricVerdict, RunningMean, RunningRate
+from fairlead.records.evidence import LatencyCounts, MetricVerdict, RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
 
 
@@ -19,6 +19,9 @@ class RolloutPlan:
     max_flip_rate, max_score_difference: shadow bounds; None for the score difference means "from retraining noise"
     (`score_difference_factor` times the larger noise of the two bundles).
     latency_bound_ms / max_slow_rate: at most this share of candidate requests may take longer than the bound.
+    latency_quantiles, max_latency_increase, min_latency_increase_ms: each of these quantiles of the candidate's latency
+    may be at most the larger of champion's x max_latency_increase and champion's + min_latency_increase_ms, over the
+    same minutes; no quantiles: not compared.
     max_loss_increase: margin on the paired Brier (or squared-error) difference once labels arrive.
     min_requests: candidate requests (or pairs) per step before a PASS may count.
     """
@@ -41,13 +44,19 @@ class RolloutPlan:
     max_seconds: float
     no_data_seconds: float
     watch_seconds: float
+    latency_quantiles: tuple[float, ...] = ()
+    max_latency_increase: float = 1.25
+    min_latency_increase_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ArmEvidence:
-    """What the router counted for one model digest since it got this digest. `failures`: calls of the model that
-    raised, timed out or answered garbage, whether or not a user saw it. `slow`: calls over the latency bound.
-    `loss`: Brier or squared error per labelled request."""
+    """What the router counted for one model digest since it got this digest. `requests`: all calls. Everything else
+    counts units of evidence (see `fairlead.serve.units`): `failures`: calls of the model that raised, timed out or
+    answered garbage, whether or not a user saw it, a key once per release. `attempts`: the same, a key once per minute,
+    for the tests that must see a fault that starts late (None: as `failures`). `slow`: calls over the latency bound.
+    `latency`: of calls that are at least the declared spacing apart. `loss`: Brier or squared error per labelled
+    request."""
 
     digest: str
     requests: int = 0
@@ -56,6 +65,13 @@ class ArmEvidence:
     loss: RunningMean = field(default_factory=RunningMean)
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
+    latency: LatencyCounts = field(default_factory=LatencyCounts)
+    attempts: RunningRate | None = None
+
+    @property
+    def tried(self) -> RunningRate:
+        """`attempts`, or `failures` where they are not counted apart."""
+        return self.failures if self.attempts is None else self.attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +125,18 @@ class Tally:
     candidate: ArmEvidence = field(default_factory=lambda: ArmEvidence(""))
     pairs: PairEvidence = field(default_factory=lambda: PairEvidence("", ""))
     user_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Detectors:
+    """The restarting detectors of one step or of the watch: log R of each (see `fairlead.deploy.statistics.detector`)
+    at the time `at`. `since` is when the step began: another step starts with empty ones."""
+
+    since: str = ""
+    at: str = ""
+    failures: float = -1e4
+    slow: float = -1e4
+    blame: float = -1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +271,7 @@ class RolloutRecord:
     failed: tuple[MetricVerdict, ...] = ()
     started_by: str = ""
     updated_at: str = ""
+    detectors: Detectors = field(default_factory=Detectors)
     writer: str = ""
     hosted_since: str = ""
     overruled: str = ""

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from fairlead.errors import BundleDamaged
 from fairlead.logs import get_logger
-from fairlead.records.evidence import RunningMean, RunningRate
+from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ArmEvidence, PairEvidence, ServingEvidence
-from fairlead.serve.evidence import CallCounts, EvidenceDelta, Outcome, PairDelta, latency_quantile_ms, score_loss
+from fairlead.serve.evidence import CallCounts, EvidenceDelta, Outcome, PairDelta, score_loss
 from fairlead.serve.release_store import ReleaseStore
 
 _log = get_logger(__name__)
@@ -260,14 +260,16 @@ class ControlState:
     def _arm_evidence(self, digest: str) -> ArmEvidence:
         arm = self._arms.get(digest, _Arm())
         calls = arm.calls
+        latency = LatencyCounts.of(calls.latency)
         return ArmEvidence(
             digest=digest,
             requests=calls.requests,
             failures=RunningRate(calls.requests, calls.failures),
             slow=RunningRate(calls.requests, calls.slow),
             loss=arm.loss,
-            latency_p50_ms=latency_quantile_ms(calls.latency, 0.5),
-            latency_p99_ms=latency_quantile_ms(calls.latency, 0.99),
+            latency_p50_ms=latency.quantile_ms(0.5),
+            latency_p99_ms=latency.quantile_ms(0.99),
+            latency=latency,
         )
 
     def _pair_evidence(self, champion: str, candidate: str) -> PairEvidence:

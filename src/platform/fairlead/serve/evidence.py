@@ -5,33 +5,12 @@ matters (differences and losses feed sums that are predictable at every look) tr
 they happened.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-BINS_PER_E = 20.0
-"""Latency bins per factor of e: neighbouring bins differ by 5 %."""
+from fairlead.records.evidence import latency_bin
 
 Score = float | list[float]
-
-
-def latency_bin(seconds: float) -> int:
-    """The histogram bin of a latency."""
-    return math.floor(BINS_PER_E * math.log(seconds)) if seconds > 0 else -400
-
-
-def latency_quantile_ms(bins: Mapping[int, int], quantile: float) -> float | None:
-    """The latency at `quantile`, within 5 %, from a histogram of `latency_bin`; None without observations."""
-    total = sum(bins.values())
-    if not total:
-        return None
-    target = quantile * total
-    seen = 0.0
-    for index in sorted(bins):
-        seen += bins[index]
-        if seen >= target:
-            return 1000.0 * math.exp((index + 0.5) / BINS_PER_E)
-    return None
 
 
 @dataclass(slots=True)

@@ -23,6 +23,26 @@ class Shadow(Section):
     )
 
 
+class Latency(Section):
+    """The candidate's latency against the champion's of the same minutes, quantile by quantile."""
+
+    quantiles: tuple[float, ...] = Field(
+        (0.5, 0.95, 0.99), min_length=1, max_length=8, description="Which quantiles are compared."
+    )
+    max_increase: float = Field(1.25, ge=1, le=100, description="Each may be this many times the champion's.")
+    min_increase_ms: float | None = Field(
+        None, ge=0, description="An increase up to this never counts. Default: a quarter of the deadline."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if list(self.quantiles) != sorted(set(self.quantiles)) or not all(0 < q < 1 for q in self.quantiles):
+            raise ValueError("quantiles must grow, each above 0 and below 1")
+        if self.max_increase == 1 and self.min_increase_ms == 0:
+            raise ValueError("max_increase 1 and min_increase_ms 0 leave no margin: no candidate could ever pass")
+        return self
+
+
 class Canary(Section):
     """Bounds while the candidate answers users."""
 
@@ -35,6 +55,9 @@ class Canary(Section):
     )
     latency_bound_ms: float | None = Field(None, gt=0, description="Default: the deadline.")
     max_slow_rate: Share = Field(0.05, gt=0, le=1, description="Candidate requests over the latency bound, at most.")
+    latency: Latency | Literal["off"] = Field(
+        default_factory=Latency, description="Latency against the champion's, or off."
+    )
     healthy_failure_rate: Share = Field(0.005, gt=0, lt=1, description="A failure rate that is fine (SPRT null).")
     bad_failure_rate: Share = Field(
         0.05, gt=0, lt=1, description="A failure rate that must abort at once (SPRT alternative)."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fairlead.errors import ServerUnreachable, StaleGeneration
-from fairlead.records.evidence import RunningMean, RunningRate
+from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate, latency_bin
 from fairlead.records.release import Release
 from fairlead.records.rollout import ArmEvidence, PairEvidence, ServingEvidence
 from fairlead.testing.fake_clock import FakeClock
@@ -20,7 +20,8 @@ from fairlead.testing.fake_clock import FakeClock
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """How one bundle behaves. `difference` is the mean absolute score difference to any other bundle, `loss` the mean
-    loss per labelled answer, `load_error` why it never comes up."""
+    loss per labelled answer, `load_error` why it never comes up, `latency_ms` the time of nine calls in ten; the tenth
+    takes three times as long."""
 
     failure_rate: float = 0.0
     slow_rate: float = 0.0
@@ -28,6 +29,7 @@ class Behaviour:
     difference: float = 0.02
     loss: float = 0.1
     load_error: str = ""
+    latency_ms: float = 2.0
 
 
 @dataclass(slots=True)
@@ -36,6 +38,11 @@ class _Counts:
     failures: int = 0
     slow: int = 0
     loss: RunningMean = field(default_factory=RunningMean)
+    latency: dict[int, int] = field(default_factory=dict)
+
+    def add_latency(self, seconds: float, number: int) -> None:
+        index = latency_bin(seconds)
+        self.latency[index] = self.latency.get(index, 0) + number
 
 
 class FakeServing:
@@ -162,6 +169,9 @@ class FakeServing:
         counts.requests += number
         counts.failures += failed
         counts.slow += int(self._rng.binomial(number, behaviour.slow_rate))
+        tail = counts.requests // 10 - (counts.requests - number) // 10
+        counts.add_latency(behaviour.latency_ms / 1000, number - tail)
+        counts.add_latency(3 * behaviour.latency_ms / 1000, tail)
         labels = int(self._rng.binomial(number, self.labelled))
         counts.loss.add((self._rng.random(labels) < behaviour.loss).astype(float).tolist())
         return failed
@@ -216,14 +226,16 @@ class FakeServing:
 
     def _arm(self, digest: str) -> ArmEvidence:
         counts = self._counts.get(digest, _Counts())
+        latency = LatencyCounts.of(counts.latency)
         return ArmEvidence(
             digest=digest,
             requests=counts.requests,
             failures=RunningRate(counts.requests, counts.failures),
             slow=RunningRate(counts.requests, counts.slow),
             loss=replace(counts.loss),
-            latency_p50_ms=2.0,
-            latency_p99_ms=9.0,
+            latency_p50_ms=latency.quantile_ms(0.5),
+            latency_p99_ms=latency.quantile_ms(0.99),
+            latency=latency,
         )
 
     def _pair(self, champion: str, candidate: str) -> PairEvidence:

@@ -2,8 +2,11 @@
 
 from fairlead.deploy.statistics.budget import HARD_SHARE, Budget
 from fairlead.records.rollout import RolloutPlan
-from fairlead.spec.deploy import Rollout, Shadow
+from fairlead.spec.deploy import Latency, Rollout, Shadow
 from fairlead.spec.serve import Serve
+
+_FREE_SHARE = 0.25
+"""Share of the deadline by which a latency may grow where nothing is declared."""
 
 
 def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
@@ -12,6 +15,8 @@ def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
     shadow = rollout.shadow if isinstance(rollout.shadow, Shadow) else None
     bounds = shadow or Shadow.model_validate({})
     canary = rollout.canary
+    latency = canary.latency if isinstance(canary.latency, Latency) else None
+    extra_ms = latency.min_increase_ms if latency else None
     return RolloutPlan(
         shadow_percent=shadow.percent if shadow else 0.0,
         shadow_min_requests=shadow.min_requests if shadow else 0,
@@ -31,6 +36,9 @@ def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
         max_seconds=rollout.max_hours * 3600,
         no_data_seconds=rollout.no_data,
         watch_seconds=rollout.watch,
+        latency_quantiles=latency.quantiles if latency else (),
+        max_latency_increase=latency.max_increase if latency else 1.0,
+        min_latency_increase_ms=serve.deadline_ms * _FREE_SHARE if extra_ms is None else extra_ms,
     )
 
 
@@ -42,4 +50,5 @@ def budget_of(plan: RolloutPlan) -> Budget:
         steps=len(plan.steps),
         shadow=plan.shadow_percent > 0,
         watch=plan.watch_seconds > 0,
+        quantiles=len(plan.latency_quantiles),
     )

@@ -12,6 +12,11 @@ def percent(share: float) -> str:
     return f"{value:.2g} %"
 
 
+def points(difference: float) -> str:
+    """A difference of two shares: 0.0123 as "+1.2 %"."""
+    return ("+" if difference >= 0 else "-") + percent(abs(difference))
+
+
 def bound(share: float) -> str:
     """A declared share: 0.02 as "2 %"."""
     return f"{100 * share:.4g} %"
@@ -27,9 +32,9 @@ def weight(percents: float) -> str:
     return f"{percents:g} %"
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """1204, "request" as "1,204 requests"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
 def seconds(amount: float) -> str:

@@ -8,8 +8,9 @@ counted, minus what the present one had counted before the rollout. The rollout'
 from dataclasses import replace
 from datetime import datetime
 
+from fairlead.deploy.rollout.detecting import detect
 from fairlead.records.evidence import RunningMean, RunningRate
-from fairlead.records.rollout import ArmEvidence, Observation, PairEvidence, Phase, RolloutRecord, Tally
+from fairlead.records.rollout import ArmEvidence, Detectors, Observation, PairEvidence, Phase, RolloutRecord, Tally
 
 LEFT_INSTANCES = 8
 """How many server processes that were left are remembered, to know a late answer of one of them."""
@@ -25,6 +26,11 @@ def of_step(record: RolloutRecord) -> Tally:
     return subtract(total(record), record.step_start)
 
 
+def detectors_of_step(record: RolloutRecord) -> Detectors:
+    """The detectors of the present step; empty ones before its first look."""
+    return record.detectors if record.detectors.since == record.phase_since else Detectors()
+
+
 def num_pairs(tally: Tally) -> int:
     """Requests that both models answered."""
     return max(tally.pairs.flips.n, tally.pairs.difference.n)
@@ -32,7 +38,7 @@ def num_pairs(tally: Tally) -> int:
 
 def num_requests(phase: Phase, tally: Tally) -> int:
     """What a step counts: pairs in shadow, the candidate's own answers afterwards."""
-    return num_pairs(tally) if phase is Phase.SHADOW else tally.candidate.failures.n
+    return num_pairs(tally) if phase is Phase.SHADOW else tally.candidate.requests
 
 
 def absorb(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
@@ -49,9 +55,11 @@ def absorb(record: RolloutRecord, observation: Observation, now: datetime) -> Ro
     else:
         carried = _carry(record.carried, before, raw, restarted)
     instance = observation.instance or record.server_instance
+    earlier = total(record)
     if restarted:
         record = replace(record, left_instances=(*record.left_instances, record.server_instance)[-LEFT_INSTANCES:])
     record = replace(record, seen=raw, carried=carried, server_instance=instance)
+    record = replace(record, detectors=detect(record, earlier, total(record), counting_phase(record), now))
     requests = num_requests(counting_phase(record), of_step(record))
     if requests != record.last_requests:
         newer = now.isoformat() if requests > record.last_requests else record.last_data_at
@@ -155,6 +163,7 @@ def subtract_pairs(a: PairEvidence, b: PairEvidence) -> PairEvidence:
 
 
 def _arm(a: ArmEvidence, b: ArmEvidence, sign: int) -> ArmEvidence:
+    attempts = None if a.attempts is None and b.attempts is None else _rate(a.tried, b.tried, sign)
     return ArmEvidence(
         digest=b.digest or a.digest,
         requests=a.requests + sign * b.requests,
@@ -163,6 +172,8 @@ def _arm(a: ArmEvidence, b: ArmEvidence, sign: int) -> ArmEvidence:
         loss=_mean(a.loss, b.loss, sign),
         latency_p50_ms=b.latency_p50_ms,
         latency_p99_ms=b.latency_p99_ms,
+        latency=a.latency.plus(b.latency, sign),
+        attempts=attempts,
     )
 
 

@@ -5,27 +5,39 @@ Which metrics must PASS before the candidate may advance (`details["required"]`)
 - shadow: hard failures, flips of the label (where there are labels to flip), mean score difference; live features, once
   they are being compared at all; the loss, by the rule below. Slow shadow copies are recorded only: they share a queue
   that live answers do not.
-- canary: hard failures, increase of the failure rate, share of slow answers. Loss and live features veto.
+- canary: hard failures, increase of the failure rate, share of slow answers, and those quantiles of the latency that
+  the least number of requests can tell. The other quantiles, loss and live features veto.
 - watch: nothing must pass (time must), everything vetoes.
 
 The rule for labels. Their absence never blocks, as they may come months later; evidence of harm always vetoes. In the
 shadow, where waiting brings more pairs and hurts nobody, the loss must PASS while labels keep up: at least
 `min_requests` pairs have one, and so does at least half of all pairs.
 
+Hard failures are the candidate's only where the champion's calls of the same time do not fail as often (see
+`statistics.concurrent`): an overloaded machine holds a rollout, and never rolls it back.
+
+Hard failures and slow answers have a detector beside the test of the step (see `statistics.detector`): a fault that
+starts late fails them, whatever the sums of a long healthy step still say.
+
 What cannot be judged is an ERROR with the reason, never a PASS: a score difference without a declared bound and without
 a measured noise of retraining.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from fairlead.deploy.rollout import sentences as say
 from fairlead.deploy.rollout import tally as sums
+from fairlead.deploy.rollout.comparing import compare, interval, mean_limits, rate_below, reason_for, word
+from fairlead.deploy.rollout.detecting import blame_of_calls, blame_of_copies, failure_test
+from fairlead.deploy.rollout.latency import latency_metrics
 from fairlead.deploy.rollout.plan import budget_of
+from fairlead.deploy.statistics import detector
 from fairlead.deploy.statistics.budget import Budget
-from fairlead.deploy.statistics.means import lower_mean, needed_mean_below, upper_mean
-from fairlead.deploy.statistics.rates import Mixture, difference, lower_limit, needed_below, upper_limit
-from fairlead.deploy.statistics.sprt import Sprt
+from fairlead.deploy.statistics.means import needed_mean_below
+from fairlead.deploy.statistics.rates import Mixture, lower_limit, upper_limit
+from fairlead.deploy.statistics.two_sample import difference, needed_within
 from fairlead.records.data import SkewFinding
 from fairlead.records.evidence import Interval, MetricVerdict, RunningMean, RunningRate, Verdict
 from fairlead.records.rollout import Observation, Phase, RolloutPlan, RolloutRecord
@@ -65,14 +77,20 @@ def _optional(metric: MetricVerdict) -> MetricVerdict:
 def _shadow_metrics(record: RolloutRecord, observation: Observation) -> Iterator[MetricVerdict]:
     plan, budget = record.plan, budget_of(record.plan)
     pairs = sums.total(record).pairs
-    yield _hard_failures("shadow_failures", plan, budget, [("shadow", pairs.shadow_failures)])
-    flips = _rate_below(
+    yield _hard_failures(
+        "shadow_failures",
+        plan,
+        budget,
+        [("shadow", pairs.shadow_failures)],
+        blame_of_copies(record, sums.of_step(record)),
+    )
+    flips = rate_below(
         "shadow_flips", "labels that change", pairs.flips, plan.max_flip_rate, budget.rollback("shadow_flips"), budget
     )
     has_labels = pairs.flips.n > 0 or pairs.difference.n == 0
     yield flips if has_labels else _optional(replace(flips, why="the model gives no labels that could change"))
     yield _score_difference(plan, budget, pairs.difference, observation.retraining_noise)
-    slow = _rate_below(
+    slow = rate_below(
         "shadow_slow",
         f"copies over {plan.latency_bound_ms:g} ms",
         pairs.shadow_slow,
@@ -101,7 +119,7 @@ def _score_difference(plan: RolloutPlan, budget: Budget, values: RunningMean, no
         limit = plan.score_difference_factor * noise
         source = f"{plan.score_difference_factor:g} x retraining noise {noise:.4f}"
     alpha_low, alpha_high = budget.rollback(name), budget.promotion
-    low, high = _mean_limits(values, alpha_low, alpha_high, plan.shadow_min_requests)
+    low, high = mean_limits(values, alpha_low, alpha_high, plan.shadow_min_requests)
     observed = values.mean if values.n else None
     details: dict[str, object] = {"required": True, "alpha_low": alpha_low, "alpha_high": alpha_high, "unit": "score"}
     if limit is None:
@@ -109,28 +127,28 @@ def _score_difference(plan: RolloutPlan, budget: Budget, values: RunningMean, no
             "mean score difference cannot be judged: no bound is declared, and no noise of retraining was measured; "
             "declare deploy.rollout.shadow.max_score_difference, or train with train.retraining_noise"
         )
-        return MetricVerdict(name, Verdict.ERROR, observed, _interval(low, high, alpha_low, alpha_high), None, values.n,
+        return MetricVerdict(name, Verdict.ERROR, observed, interval(low, high, alpha_low, alpha_high), None, values.n,
                              why, None, {**details, "reason": "no bound"})  # fmt: skip
-    verdict, reason = _compare(values.n, low, high, limit)
+    verdict, reason = compare(values.n, low, high, limit)
     needed = needed_mean_below(values, limit, alpha_high, plan.shadow_min_requests) if reason else None
     shown = f">= {low:.4f} at {say.level(alpha_low)}" if verdict is Verdict.FAIL else (
         f"<= {high:.4f} at {say.level(alpha_high)}"
     )  # fmt: skip
     why = (
         f"{say.count(values.n, 'pair')}, mean score difference {values.mean if values.n else 0:.4f} ({shown}), "
-        f"bound {limit:.4f} ({source}): {_word(verdict, reason)}"
+        f"bound {limit:.4f} ({source}): {word(verdict, reason)}"
     )
     details |= {"reason": reason, "bound_source": source, "clipped": values.clipped}
     return MetricVerdict(
-        name, verdict, observed, _interval(low, high, alpha_low, alpha_high), limit, values.n, why, needed, details
+        name, verdict, observed, interval(low, high, alpha_low, alpha_high), limit, values.n, why, needed, details
     )
 
 
 def _paired_loss(plan: RolloutPlan, budget: Budget, values: RunningMean, *, required: bool) -> MetricVerdict:
     """Candidate minus champion on the same labelled requests, against the margin."""
     alpha_low, alpha_high = budget.rollback("loss"), budget.promotion
-    low, high = _mean_limits(values, alpha_low, alpha_high, plan.min_requests)
-    verdict, reason = _compare(values.n, low, high, plan.max_loss_increase)
+    low, high = mean_limits(values, alpha_low, alpha_high, plan.min_requests)
+    verdict, reason = compare(values.n, low, high, plan.max_loss_increase)
     needed = needed_mean_below(values, plan.max_loss_increase, alpha_high, plan.min_requests) if reason else None
     if values.n:
         shown = f">= {low:+.4f} at {say.level(alpha_low)}" if verdict is Verdict.FAIL else (
@@ -138,14 +156,14 @@ def _paired_loss(plan: RolloutPlan, budget: Budget, values: RunningMean, *, requ
         )  # fmt: skip
         why = (
             f"{say.count(values.n, 'labelled pair')}, loss difference {values.mean:+.4f} ({shown}), "
-            f"margin {plan.max_loss_increase:g}: {_word(verdict, reason)}"
+            f"margin {plan.max_loss_increase:g}: {word(verdict, reason)}"
         )
     else:
         why = "no labels yet; their absence does not block"
     details = {"required": required, "alpha_low": alpha_low, "alpha_high": alpha_high, "unit": "loss",
                "reason": reason, "paired": True}  # fmt: skip
     return MetricVerdict(
-        "loss", verdict, values.mean if values.n else None, _interval(low, high, alpha_low, alpha_high),
+        "loss", verdict, values.mean if values.n else None, interval(low, high, alpha_low, alpha_high),
         plan.max_loss_increase, values.n, why, needed, details,
     )  # fmt: skip
 
@@ -155,10 +173,12 @@ def _live_metrics(record: RolloutRecord) -> Iterator[MetricVerdict]:
     plan, budget = record.plan, budget_of(record.plan)
     whole, part = sums.total(record), sums.of_step(record)
     later = record.step > 0 or sums.counting_phase(record) is Phase.WATCHING
-    tests = [("live", whole.candidate.failures)] + ([("step", part.candidate.failures)] if later else [])
+    tests = [("live", whole.candidate.tried)] + ([("step", part.candidate.tried)] if later else [])
+    found = sums.detectors_of_step(record)
     yield _error_rate(plan, budget, part.candidate.failures, part.champion.failures)
-    yield _hard_failures("failures", plan, budget, tests)
-    yield _rate_below(
+    blame = blame_of_calls(record, part, found)
+    yield _hard_failures("failures", plan, budget, tests, blame, found.failures)
+    slow = rate_below(
         "slow_rate",
         f"answers over {plan.latency_bound_ms:g} ms",
         part.candidate.slow,
@@ -166,32 +186,53 @@ def _live_metrics(record: RolloutRecord) -> Iterator[MetricVerdict]:
         budget.rollback("slow_rate"),
         budget,
     )
+    yield _with_detector(slow, found.slow, budget.detection("slow_rate"), "answers turned slow")
+    yield from latency_metrics(plan, budget, part.candidate.latency, part.champion.latency)
     yield _live_loss(plan, budget, whole.pairs.loss_difference, whole.candidate.loss, whole.champion.loss)
     yield skew_verdict(record, required=False)
 
 
+def _with_detector(metric: MetricVerdict, log_value: float, alpha: float, what: str) -> MetricVerdict:
+    """The metric, failed when its detector raised an alarm, whatever the sums of the step still say."""
+    details = {**metric.details, "detector": log_value, "detector_from": -math.log(alpha)}
+    if metric.verdict is Verdict.FAIL or not bool(detector.alarm(log_value, alpha)):
+        return replace(metric, details=details)
+    why = (
+        f"{what} in the course of this step (evidence {log_value:+.1f}, bad from {-math.log(alpha):.1f}), "
+        f"over all of it: {metric.why.rpartition(': ')[0]}: {Verdict.FAIL.value}"
+    )
+    return replace(metric, verdict=Verdict.FAIL, why=why, needed=None, details={**details, "reason": ""})
+
+
 def _hard_failures(
-    name: str, plan: RolloutPlan, budget: Budget, tests: Iterable[tuple[str, RunningRate]]
+    name: str,
+    plan: RolloutPlan,
+    budget: Budget,
+    tests: Iterable[tuple[str, RunningRate]],
+    blame: float | None,
+    log_detector: float | None = None,
 ) -> MetricVerdict:
-    """The sequential test. With several windows, any FAIL fails, and the last window's PASS passes."""
+    """The sequential test. With several windows, any FAIL fails, and the last window's PASS passes; so does an alarm of
+    the detector fail. A FAIL needs `blame` as well: evidence that the champion does not fail as often; None where no
+    champion is called."""
     verdict, counts, ratio, needed = Verdict.NOT_ENOUGH_EVIDENCE, RunningRate(), 0.0, None
     alpha = budget.failures("live")
     upper = lower = 0.0
     for window, seen in tests:
         error = budget.failures(window)
-        test = Sprt(plan.healthy_failure_rate, plan.bad_failure_rate, error, budget.promotion)
+        test = failure_test(plan, error)
         here = test.verdict(seen.n, seen.events)
         failed = verdict is Verdict.FAIL
         if not failed:
             verdict, counts, alpha = here, seen, error
             ratio, upper, lower = test.log_ratio(seen.n, seen.events), test.upper, test.lower
             needed = test.needed(seen.n, seen.events)
-    reason = _reason(verdict, counts.n)
+    reason = reason_for(verdict, counts.n)
     kind = "failures of shadow copies" if name == "shadow_failures" else "hard failures"
     why = (
         f"{counts.events:,} {kind} in {say.count(counts.n, 'call')} ({say.percent(counts.rate)}), evidence "
         f"{ratio:+.1f} (bad from {upper:.1f}, healthy from {lower:.1f}; {say.bound(plan.healthy_failure_rate)} is "
-        f"healthy, {say.bound(plan.bad_failure_rate)} is bad): {_word(verdict, reason)}"
+        f"healthy, {say.bound(plan.bad_failure_rate)} is bad): {word(verdict, reason)}"
     )
     mixture = Mixture.around(plan.bad_failure_rate)
     low = lower_limit(counts.n, counts.events, budget.promotion / 2, mixture)
@@ -199,10 +240,24 @@ def _hard_failures(
     details = {"required": True, "reason": reason, "unit": "share", "log_ratio": ratio, "upper": upper,
                "lower": lower, "alpha": alpha, "beta": budget.promotion, "events": counts.events,
                "healthy": plan.healthy_failure_rate}  # fmt: skip
-    return MetricVerdict(
+    metric = MetricVerdict(
         name, verdict, counts.rate if counts.n else None, Interval(low, high, 1 - budget.promotion),
         plan.bad_failure_rate, counts.n, why, needed if reason else None, details,
     )  # fmt: skip
+    if log_detector is not None:
+        metric = _with_detector(metric, log_detector, budget.failures("detector"), "hard failures began")
+    return metric if blame is None else _blamed(metric, blame, -math.log(budget.promotion))
+
+
+def _blamed(metric: MetricVerdict, blame: float, wanted: float) -> MetricVerdict:
+    details = {**metric.details, "blame": blame, "blame_from": wanted}
+    if metric.verdict is not Verdict.FAIL or blame >= wanted:
+        return replace(metric, details=details)
+    why = (
+        f"{metric.why.rpartition(': ')[0]}; but the champion's calls fail as well (evidence that the candidate fails "
+        f"more often {blame:+.1f}, from {wanted:.1f}): {word(Verdict.NOT_ENOUGH_EVIDENCE, 'shared')}"
+    )
+    return replace(metric, verdict=Verdict.NOT_ENOUGH_EVIDENCE, why=why, details={**details, "reason": "shared"})
 
 
 def _error_rate(plan: RolloutPlan, budget: Budget, candidate: RunningRate, champion: RunningRate) -> MetricVerdict:
@@ -211,25 +266,21 @@ def _error_rate(plan: RolloutPlan, budget: Budget, candidate: RunningRate, champ
     alpha_low, alpha_high = budget.rollback("error_rate"), budget.promotion
     mixture = Mixture.around(margin)
     found = difference(candidate, champion, alpha_low=alpha_low, alpha_high=alpha_high, mixture=mixture)
-    verdict, reason = _compare(candidate.n, found.low, found.high, margin)
-    needed = None
-    if reason:
-        needed = needed_below(candidate.n, candidate.events, margin + found.champion_low, alpha_high / 2, mixture)
-    if verdict is Verdict.FAIL:
-        shown = f">= {say.percent(found.candidate_low)} at {say.level(alpha_low / 2)}"
-    else:
-        shown = f"<= {say.percent(found.candidate_high)} at {say.level(alpha_high / 2)}"
+    verdict, reason = compare(min(candidate.n, champion.n), found.low, found.high, margin)
+    needed = needed_within(candidate, champion, margin, alpha_high, mixture) if reason else None
+    shown = f">= {say.points(found.low)} at {say.level(alpha_low)}" if verdict is Verdict.FAIL else (
+        f"<= {say.points(found.high)} at {say.level(alpha_high)}"
+    )  # fmt: skip
     why = (
-        f"{say.count(candidate.n, 'request')}, failure rate {say.percent(candidate.rate)} ({shown}), "
-        f"champion {say.percent(champion.rate)} of {champion.n:,}, margin {say.bound(margin)}: "
-        f"{_word(verdict, reason)}"
+        f"{say.count(candidate.n, 'request')}, failure rate {say.percent(candidate.rate)}, champion "
+        f"{say.percent(champion.rate)} of {champion.n:,}, difference {say.points(found.observed)} ({shown}), margin "
+        f"{say.bound(margin)}: {word(verdict, reason)}"
     )
     details = {"required": True, "reason": reason, "unit": "share", "alpha_low": alpha_low, "alpha_high": alpha_high,
-               "candidate_rate": candidate.rate, "champion_rate": champion.rate, "champion_n": champion.n,
-               "candidate_high": found.candidate_high, "champion_low": found.champion_low}  # fmt: skip
+               "candidate_rate": candidate.rate, "champion_rate": champion.rate, "champion_n": champion.n}  # fmt: skip
     return MetricVerdict(
         "error_rate", verdict, found.observed if candidate.n else None,
-        _interval(found.low, found.high, alpha_low, alpha_high), margin, candidate.n, why, needed, details,
+        interval(found.low, found.high, alpha_low, alpha_high), margin, candidate.n, why, needed, details,
     )  # fmt: skip
 
 
@@ -240,22 +291,22 @@ def _live_loss(
     if paired.n or not (candidate.n and champion.n):
         return _paired_loss(plan, budget, paired, required=False)
     alpha_low, alpha_high = budget.rollback("loss"), budget.promotion
-    candidate_low, candidate_high = _mean_limits(candidate, alpha_low / 2, alpha_high / 2, plan.min_requests)
-    champion_low, champion_high = _mean_limits(champion, alpha_high / 2, alpha_low / 2, plan.min_requests)
+    candidate_low, candidate_high = mean_limits(candidate, alpha_low / 2, alpha_high / 2, plan.min_requests)
+    champion_low, champion_high = mean_limits(champion, alpha_high / 2, alpha_low / 2, plan.min_requests)
     low, high = candidate_low - champion_high, candidate_high - champion_low
-    verdict, reason = _compare(candidate.n, low, high, plan.max_loss_increase)
+    verdict, reason = compare(candidate.n, low, high, plan.max_loss_increase)
     observed = candidate.mean - champion.mean
     shown = f">= {low:+.4f} at {say.level(alpha_low)}" if verdict is Verdict.FAIL else (
         f"<= {high:+.4f} at {say.level(alpha_high)}"
     )  # fmt: skip
     why = (
         f"{say.count(candidate.n, 'labelled answer')}, loss {observed:+.4f} against the champion's ({shown}), "
-        f"margin {plan.max_loss_increase:g}: {_word(verdict, reason)}"
+        f"margin {plan.max_loss_increase:g}: {word(verdict, reason)}"
     )
     details = {"required": False, "alpha_low": alpha_low, "alpha_high": alpha_high, "unit": "loss",
                "reason": reason, "paired": False}  # fmt: skip
     return MetricVerdict(
-        "loss", verdict, observed, _interval(low, high, alpha_low, alpha_high), plan.max_loss_increase,
+        "loss", verdict, observed, interval(low, high, alpha_low, alpha_high), plan.max_loss_increase,
         candidate.n, why, None, details,
     )  # fmt: skip
 
@@ -300,58 +351,3 @@ def _place(finding: SkewFinding) -> tuple[str, str]:
 
 def _label(finding: SkewFinding) -> str:
     return f"{finding.feature} ({finding.part})" if finding.part else finding.feature
-
-
-# --- comparing -------------------------------------------------------------------------------------------------------
-def _rate_below(
-    name: str, what: str, seen: RunningRate, limit: float, alpha_low: float, budget: Budget
-) -> MetricVerdict:
-    """A rate against a bound: PASS when the upper limit is at most the bound, FAIL when the lower one is above."""
-    alpha_high = budget.promotion
-    mixture = Mixture.around(limit)
-    low = lower_limit(seen.n, seen.events, alpha_low, mixture)
-    high = upper_limit(seen.n, seen.events, alpha_high, mixture)
-    verdict, reason = _compare(seen.n, low, high, limit)
-    needed = needed_below(seen.n, seen.events, limit, alpha_high, mixture) if reason else None
-    noun = "pair" if name.startswith("shadow") else "request"
-    shown = f">= {say.percent(low)} at {say.level(alpha_low)}" if verdict is Verdict.FAIL else (
-        f"<= {say.percent(high)} at {say.level(alpha_high)}"
-    )  # fmt: skip
-    why = (
-        f"{say.count(seen.n, noun)}, {what} {say.percent(seen.rate)} ({shown}), bound {say.bound(limit)}: "
-        f"{_word(verdict, reason)}"
-    )
-    details = {"required": True, "reason": reason, "unit": "share", "alpha_low": alpha_low, "alpha_high": alpha_high,
-               "events": seen.events}  # fmt: skip
-    return MetricVerdict(
-        name, verdict, seen.rate if seen.n else None, _interval(low, high, alpha_low, alpha_high), limit, seen.n, why,
-        needed, details,
-    )  # fmt: skip
-
-
-def _compare(n: int, low: float, high: float, limit: float) -> tuple[Verdict, str]:
-    if n and low > limit:
-        return Verdict.FAIL, ""
-    if n and high <= limit:
-        return Verdict.PASS, ""
-    return Verdict.NOT_ENOUGH_EVIDENCE, _reason(Verdict.NOT_ENOUGH_EVIDENCE, n)
-
-
-def _reason(verdict: Verdict, n: int) -> str:
-    if verdict is not Verdict.NOT_ENOUGH_EVIDENCE:
-        return ""
-    return "inconclusive" if n else "too few"
-
-
-def _word(verdict: Verdict, reason: str) -> str:
-    return f"{verdict.value} ({reason})" if reason else verdict.value
-
-
-def _mean_limits(values: RunningMean, alpha_low: float, alpha_high: float, reference: int) -> tuple[float, float]:
-    if values.n == 0:
-        return values.low, values.high
-    return lower_mean(values, alpha_low, reference), upper_mean(values, alpha_high, reference)
-
-
-def _interval(low: float, high: float, alpha_low: float, alpha_high: float) -> Interval:
-    return Interval(low, high, 1 - alpha_low - alpha_high)

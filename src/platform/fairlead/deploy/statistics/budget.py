@@ -13,14 +13,25 @@ candidate:
   matters most (with a budget of 1 % a candidate that fails one request in five is out within 40 requests in 99 % of
   the simulated rollouts), the rest evenly to the other metrics, whose limits hardly notice. Of the part for hard
   failures, three quarters go to the first test on live answers (it never restarts), the rest evenly to the test on
-  shadow copies and to those that restart with each later step and with the watch: they see a fault that starts late.
+  shadow copies, to those that restart with each later step and with the watch, and to the detector of each step and
+  of the watch (`detector`), which restarts at every look: they see a fault that starts late. In a step, the share of
+  slow answers is halved between its confidence sequence and its detector, and the latency's is split evenly over the
+  quantiles.
+
+Where the champion fails as often as the candidate, at a rate above the healthy one, the absolute test of hard failures
+has no error probability worth the name. There `concurrent` bounds it: at most `error_budget` for each of its two forms
+(the sums of a step, and since some look) in each step. This budget is for another world (both models fail) than the one
+above, so it is not added to it.
+
+An alarm of the check of the split (`sample_ratio`) neither promotes nor rolls back: it pauses for a person. So it takes
+nothing from the two budgets; its own false alarms have probability at most `error_budget` over all steps.
 
 The check for skewed features has a false-alarm probability of its own (``watch.skew.false_alarm``), on top.
 """
 
 from dataclasses import dataclass
 
-SLOW_METRICS = ("error_rate", "slow_rate", "shadow_flips", "shadow_score_difference", "loss")
+SLOW_METRICS = ("error_rate", "slow_rate", "latency", "shadow_flips", "shadow_score_difference", "loss")
 """The metrics that share what hard failures leave."""
 
 HARD_SHARE = 0.75
@@ -28,18 +39,24 @@ HARD_SHARE = 0.75
 LIVE_SHARE = 0.75
 """The part of that which the first test on live answers gets, when there are others."""
 
-_PER_STEP = frozenset({"error_rate", "slow_rate"})
+DETECTOR_SHARE = 0.5
+"""The part of a slow metric's share in a step that its detector gets, where it has one."""
+
+_PER_STEP = frozenset({"error_rate", "slow_rate", "latency"})
+_DETECTED = frozenset({"slow_rate"})
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The split for a plan with `steps` canary steps, with a shadow phase or not, with a watch or not."""
+    """The split for a plan with `steps` canary steps, with a shadow phase or not, with a watch or not, that compares
+    `quantiles` quantiles of the latency."""
 
     error_budget: float
     abort_error: float
     steps: int
     shadow: bool = True
     watch: bool = False
+    quantiles: int = 3
 
     @property
     def promotion(self) -> float:
@@ -53,12 +70,13 @@ class Budget:
 
     @property
     def restarts(self) -> int:
-        """How many tests on hard failures there are beside the first on live answers."""
-        return int(self.shadow) + self.windows - 1
+        """How many tests on hard failures there are beside the first on live answers: shadow copies, each later window,
+        and the detector of each window."""
+        return int(self.shadow) + self.windows - 1 + self.windows
 
     def failures(self, test: str) -> float:
         """The error probability of a FAIL on hard failures. `test`: "live" (all answers since the canary began), "step"
-        (since this step began, from the second on) or "shadow"."""
+        (since this step began, from the second on), "detector" (of a step) or "shadow"."""
         if self.restarts == 0:
             return self.abort_error if test == "live" else 0.0
         if test == "live":
@@ -66,12 +84,32 @@ class Budget:
         return self.abort_error * (1 - LIVE_SHARE) / self.restarts
 
     def rollback(self, metric: str) -> float:
-        """The error probability of a FAIL of one of `SLOW_METRICS`, in one step where it restarts."""
+        """The error probability of a FAIL of one of `SLOW_METRICS`, in one step where it restarts (for "latency": of
+        one quantile)."""
+        share = self._share(metric)
+        if metric in _DETECTED:
+            share *= 1 - DETECTOR_SHARE
+        return share / self.quantiles if metric == "latency" and self.quantiles else share
+
+    def detection(self, metric: str) -> float:
+        """The error probability of an alarm of a slow metric's detector within one step."""
+        return self._share(metric) * DETECTOR_SHARE if metric in _DETECTED else 0.0
+
+    @property
+    def split_alarm(self) -> float:
+        """The error probability of an alarm of the check of the split in one step. It pauses, and decides nothing."""
+        return self.error_budget / max(self.steps, 1)
+
+    def _share(self, metric: str) -> float:
         share = (self.error_budget - self.abort_error) / len(SLOW_METRICS)
         return share / self.windows if metric in _PER_STEP else share
 
     def spent_on_rollback(self) -> float:
         """All error probabilities of a FAIL together: never more than `error_budget`."""
         hard = self.failures("live") + (self.failures("step") * self.restarts if self.restarts else 0.0)
-        slow = sum(self.rollback(m) * (self.windows if m in _PER_STEP else 1) for m in SLOW_METRICS)
+        slow = sum(
+            (self.rollback(m) * (max(self.quantiles, 1) if m == "latency" else 1) + self.detection(m))
+            * (self.windows if m in _PER_STEP else 1)
+            for m in SLOW_METRICS
+        )
         return hard + slow
