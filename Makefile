@@ -41,8 +41,9 @@ bench: install ## Every figure that the documentation quotes, side by side with 
 faults: install ## What clients see when replicas, candidates or shadows break, or load is too high
 	@$(BIN)/python benchmarks/faults.py
 
-sweep: install ## Kill and mislead simulated rollouts at every write (ARGS="--replay NAME" tells one run)
+sweep: install ## Kill and mislead rollouts at every write, simulated and real (ARGS="--replay NAME" tells one run)
 	@cd tests/deploy && ../../$(BIN)/python -m crash_sweep $(ARGS)
+	@$(if $(ARGS),:,FAIRLEAD_KILLS=all $(BIN)/pytest -q -rP tests/serve/test_serve_rollout_kills.py)
 
 verify: install ## Regenerate derived files (schema, reference, compiled pipelines) and fail on a difference
 	@$(BIN)/python docs/generate.py --check

@@ -3,6 +3,7 @@
 What happens when a write goes wrong is in test_deploy_sweep."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from deploy_world import CANDIDATE, CHAMPION, MODEL, World, plan
@@ -11,6 +12,7 @@ from fairlead.deploy.backends.serving import ServingEffects
 from fairlead.deploy.rollout.engine import settled, wish
 from fairlead.deploy.rollout.lease import LEASE_SECONDS, LeaseWatch, host_of
 from fairlead.deploy.rollout.loop import RolloutLoop
+from fairlead.deploy.rollout.newer import Newer, make_way
 from fairlead.deploy.rollout.start import load, send_command
 from fairlead.errors import RolloutError, StaleGeneration, StoreError
 from fairlead.records.rollout import Phase, RolloutRecord
@@ -174,3 +176,51 @@ def test_a_server_that_is_gone_is_waited_for_and_an_abort_is_left_in_the_store()
     world.serving.reachable = True
     world.run()
     check_end(world, Phase.ABORTED)
+
+
+# --- a newer candidate -----------------------------------------------------------------------------------------------
+NEWER = replace(CANDIDATE, version=3, digest="sha256:c")
+
+
+def way_for_newer(world: World, policy: Newer) -> list[str]:
+    """Make way; the phases of the open rollout that were waited for."""
+    seen: list[str] = []
+    make_way(
+        world.store, MODEL, NEWER, policy, "carl", world.clock,
+        host=lambda record: world.run(), on_wait=lambda record: seen.append(record.phase.value),
+    )  # fmt: skip
+    return list(dict.fromkeys(seen))
+
+
+def test_a_newer_candidate_waits_for_the_open_rollout() -> None:
+    world = World(the_plan=plan(**SMALL), noise=0.05)
+    loop = world.loop(exclusive=True)
+    loop.tick()
+    world.clock.on_advance(lambda _: None if settled(world.load()) else loop.tick())
+    assert way_for_newer(world, "queue")[0] == "starting"
+    check_end(world, Phase.PROMOTED)
+    assert way_for_newer(world, "queue") == [], "nothing is open any more"
+
+
+@pytest.mark.parametrize(("at", "end"), [(Phase.CANARY, Phase.ABORTED), (Phase.WATCHING, Phase.PROMOTED)])
+def test_a_newer_candidate_supersedes_one_that_nobody_hosts(at: Phase, end: Phase) -> None:
+    world = World(the_plan=plan(**SMALL, watch=60), noise=0.05)
+    tick_until(world, world.loop(), at)
+    assert way_for_newer(world, "supersede") == [at.value]
+    check_end(world, end)
+    assert [d.actor for d in world.load().decisions][-2:].count("carl (for version 3)") == 1
+
+
+def test_a_living_host_ends_what_is_superseded() -> None:
+    world = World(the_plan=plan(**SMALL), noise=0.05)
+    loop = world.loop(exclusive=True)
+    tick_until(world, loop, Phase.SHADOW)
+    world.clock.on_advance(lambda _: None if settled(world.load()) else loop.tick())
+    assert way_for_newer(world, "supersede")[0] == "shadow"
+    check_end(world, Phase.ABORTED)
+
+
+def test_the_same_candidate_waits_for_nobody() -> None:
+    world = World(the_plan=plan(**SMALL), noise=0.05)
+    make_way(world.store, MODEL, CANDIDATE, "supersede", "carl", world.clock, host=lambda record: None)
+    assert world.load().command == ""

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 import uuid
 from pathlib import Path
 
 # What the system says when there is no room: no space, no quota, or a limit on the size of files.
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{32}-")
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -26,6 +28,13 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             error.filename = str(path)  # a write or a sync that fails does not know its file
         raise
     sync_folder(path.parent)
+
+
+def remove_cut_off(folder: Path) -> None:
+    """Remove what `write_atomic` left in `folder` when it was killed. For folders that have one writer."""
+    for path in folder.iterdir():
+        if _TEMPORARY.match(path.name):
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -27,6 +27,7 @@ import orjson
 
 from fairlead.deploy.rollout import tally
 from fairlead.deploy.rollout.engine import same_traffic, settled, wish
+from fairlead.deploy.rollout.start import list_rollouts
 from fairlead.deploy.rollout.verdicts import required
 from fairlead.errors import FairleadError
 from fairlead.records.codec import from_value
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _MOVING = frozenset({Phase.PROMOTING, Phase.ABORTING})
 _PERSON = 0
+_CONSTANT = ("plan", "champion", "candidate", "rollback_target")
+_LEFT_OUT: dict[str, Any] = {"course": [], "last_metrics": [], "step_start": {}, "step_baseline": {}, "skew": []}
 HELM = frozenset({"upgrade", "helm rollback"})
 
 
@@ -52,6 +55,13 @@ def must(holds: bool, what: str) -> None:
         raise Violation(what)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    constant: dict[str, Any]
+    told: list[Any]
+    record: RolloutRecord
+
+
 class Monitor:
     """Watches one world. `foreign`: somebody beside the rollout set the traffic, so the servers may differ from it."""
 
@@ -62,10 +72,14 @@ class Monitor:
         self.told: Callable[[str], None] | None = None
         self._records: dict[str, RolloutRecord] = {}
         self._parsed: dict[str, bytes] = {}
-        self._decisions: dict[str, tuple[list[Any], tuple[Decision, ...]]] = {}
+        self._told: dict[str, _Parsed] = {}
         self._champion: tuple[bytes, int | None] = (b"", None)
         self._in_charge: dict[str, int] = {}
         self._deposed: set[int] = set()
+        self._read_records()
+
+    def begun(self) -> None:
+        """Another rollout began."""
         self._read_records()
 
     def around(self, host: int, surface: str, effect: Callable[[], Any]) -> Any:
@@ -127,14 +141,20 @@ class Monitor:
         return changed
 
     def _parse(self, data: bytes) -> RolloutRecord:
-        """A record; what was parsed before is not parsed again, and what decides nothing is left out."""
-        value = orjson.loads(data) | {"course": [], "last_metrics": []}
-        known, told = self._decisions.get(value["id"], ([], ())), value.pop("decisions")
-        same = len(known[0]) if told[: len(known[0])] == known[0] else 0
-        decisions = known[1][:same] + tuple(from_value(Decision, decision) for decision in told[same:])
-        self._decisions[value["id"]] = told, decisions
-        record: RolloutRecord = from_value(RolloutRecord, value)
-        return replace(record, decisions=decisions)
+        """A record. What does not change or was parsed before is not parsed again; what decides nothing is left out."""
+        value = orjson.loads(data) | _LEFT_OUT
+        before, told = self._told.get(value["id"]), value["decisions"]
+        constant = {name: value[name] for name in _CONSTANT}
+        if before is None or before.constant != constant or told[: len(before.told)] != before.told:
+            record: RolloutRecord = from_value(RolloutRecord, value)
+            self._told[record.id] = _Parsed(constant, told, record)
+            return record
+        value["decisions"] = told[len(before.told) :]
+        fixed = {name: getattr(before.record, name) for name in _CONSTANT}
+        record = from_value(RolloutRecord, value | dict.fromkeys(_CONSTANT))
+        record = replace(record, **fixed, decisions=before.record.decisions + record.decisions)
+        self._told[record.id] = _Parsed(constant, told, record)
+        return record
 
     def _record_written(self, host: int) -> None:
         for rollout in self._read_records():
@@ -183,7 +203,12 @@ class Monitor:
         must(counted.candidate.failures.n <= calls, f"7: {counted.candidate.failures.n} calls counted of {calls}")
         must(counted.pairs.shadow_failures.n <= pairs, f"7: {counted.pairs.shadow_failures.n} pairs of {pairs}")
         must(counted.candidate.failures.n >= 0 and counted.champion.failures.n >= 0, "7: fewer than no calls")
-        if self.exact and world.serving.starts == 2 and record.seen is not None and record.applied_generation:
+        if (
+            self.exact
+            and world.serving.starts == 1 + int(record.id)
+            and record.seen is not None
+            and record.applied_generation
+        ):
             must(
                 counted.candidate.failures.n == record.seen.candidate.failures.n,
                 "7: the record does not count what the servers show",
@@ -270,7 +295,8 @@ def check_end(world: "World", reference: Ending | None, *, repeats: bool, same_w
 
 
 def _check_told(world: "World", record: RolloutRecord, *, repeats: bool) -> None:
-    decided = [decision.generation for decision in record.decisions]
+    records = list_rollouts(world.view(None), record.model)
+    decided = [decision.generation for each in records for decision in each.decisions]
     told = [generation for generation, _ in world.told]
     must(set(told) == set(decided), f"11: told {sorted(set(told))} of {decided}")
     first = list(dict.fromkeys(told))

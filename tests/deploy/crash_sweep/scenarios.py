@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crash_sweep.world import CANDIDATE, CHAMPION, World, plan
+from fairlead.deploy.rollout.newer import Newer
 from fairlead.records.release import Release
 from fairlead.records.rollout import Phase, RolloutRecord
 from fairlead.testing.fake_serving import Behaviour
@@ -53,6 +54,11 @@ def at(phase: Phase, weight: float | None = None, *, confirmed: bool = False) ->
 def ask(command: str) -> Act:
     """A person asks for something."""
     return lambda world: world.ask(command)
+
+
+def newer(policy: Newer) -> Act:
+    """Somebody brings a newer candidate."""
+    return lambda world: world.newer(policy)
 
 
 def _restart(world: World) -> None:
@@ -141,6 +147,11 @@ SCENARIOS: Mapping[str, Scenario] = {
         resumed=(_reachable_again,),
         helm=False,
     ),
+    "superseded": Scenario(Phase.PROMOTED, events=(Event(at(Phase.CANARY), newer("supersede")),)),
+    "superseded while watched": Scenario(
+        Phase.PROMOTED, changes={"watch": 4}, events=(Event(at(Phase.WATCHING), newer("supersede")),), helm=False
+    ),
+    "queued": Scenario(Phase.PROMOTED, events=(Event(at(Phase.CANARY), newer("queue")),), helm=False),
     "servers restart": Scenario(
         Phase.PROMOTED, events=(Event(at(Phase.CANARY, confirmed=True), _restart),), helm=False
     ),

@@ -13,6 +13,7 @@ from fairlead.deploy.backends.helm_program import Revision
 from fairlead.deploy.backends.serving import ServingEffects, ServingObserver
 from fairlead.deploy.rollout.engine import settled
 from fairlead.deploy.rollout.loop import RolloutLoop
+from fairlead.deploy.rollout.newer import Newer, supersede
 from fairlead.deploy.rollout.plan import plan_from_spec
 from fairlead.deploy.rollout.start import load, new_rollout, send_command
 from fairlead.errors import RolloutError, StoreError
@@ -20,11 +21,12 @@ from fairlead.records.codec import from_json, to_json
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import Decision, RolloutPlan, RolloutRecord, ServingEvidence
 from fairlead.registry.registry import Registry
-from fairlead.spec.deploy import Rollout
+from fairlead.spec.deploy import Canary, Rollout
 from fairlead.spec.serve import Serve
 from fairlead.testing.fake_clock import FakeClock
 from fairlead.testing.fake_helm import FakeHelm
 from fairlead.testing.fake_serving import Behaviour, FakeServing
+from fairlead.testing.fault_points import surface_of
 from fairlead.testing.memory_store import MemoryStore
 
 MODEL = "flights"
@@ -37,12 +39,12 @@ SMALL: Mapping[str, Any] = {
     "no_data": 60,
 }
 NOISE = 0.05
-_SURFACES = (("rollouts/flights/hosts/", "lease"), ("rollouts/", "record"), ("releases/", "release"))
 
 
 def plan(**changes: Any) -> RolloutPlan:
     """A plan that a few hundred requests decide, with `changes`."""
-    return plan_from_spec(Rollout.model_validate({**SMALL, **changes}), Serve())
+    canary = {**SMALL["canary"], **({"latency": "off"} if "latency" in Canary.model_fields else {})}
+    return plan_from_spec(Rollout.model_validate({**SMALL, "canary": canary, **changes}), Serve())
 
 
 class SweepClock(FakeClock):
@@ -109,6 +111,7 @@ class World:
         self.misled, self.hosts = misled, 0
         self.told: list[tuple[int, str]] = []
         self.too_late = False
+        self.successor: Arm | None = None
         self.helm = FakeHelm(first, self._deliver) if helm else None
         self._generation = first.generation
         setup = Registry(self.view(None), MODEL, self.clock, self.rng)
@@ -171,6 +174,31 @@ class World:
                 self.too_late = settled(self.load())
                 return  # it was taken up already, or the rollout had ended
         raise AssertionError(f"{command} did not get through")
+
+    def newer(self, policy: Newer) -> None:
+        """Somebody brings a newer candidate: the open rollout is superseded, or it is waited for."""
+        self.successor = NEWER
+        if policy == "supersede":
+            for _ in range(4):
+                person = Host(self, 0, exclusive=False)
+                try:
+                    supersede(person.store, self.load(), NEWER, "carl")
+                    return
+                except (StoreError, Killed):
+                    continue
+
+    def succeed(self) -> bool:
+        """The rollout of the newer candidate begins, if one waits."""
+        candidate, self.successor = self.successor, None
+        if candidate is None:
+            return False
+        champion = next(arm for arm in ARMS if arm.version == self.champion())
+        plan = self.record.plan
+        self.record = new_rollout(self.view(None), MODEL, plan, champion, candidate, self.clock, "carl")
+        registry = Registry(self.view(None), MODEL, self.clock, self.rng)
+        registry.set_alias("candidate", candidate.version, "carl", f"rollout {self.record.id}")
+        self.monitor.begun()
+        return True
 
     def set_traffic_by_hand(self, release: Release) -> None:
         """Somebody speaks to the servers, beside the rollout."""
@@ -301,11 +329,6 @@ class View(MemoryStore):
             return result
 
         return kept() if self._host is None else self._host.write(surface_of(key), kept)
-
-
-def surface_of(key: str) -> str:
-    """What lies under a key."""
-    return next((surface for prefix, surface in _SURFACES if key.startswith(prefix)), "registry")
 
 
 def _digest(data: bytes) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from fairlead.atomic import write_atomic
+from fairlead.atomic import remove_cut_off, write_atomic
 from fairlead.bundle.calibration import Calibration
 from fairlead.bundle.graph_check import check_graph
 from fairlead.bundle.layout import (
@@ -138,6 +138,7 @@ def seal(
     if not MODEL_NAME.match(model):
         raise BundleDamaged(f"{model!r} is no name for a model", fix="Use lower-case letters, digits and dashes.")
     (folder / MANIFEST).unlink(missing_ok=True)
+    remove_cut_off(folder)
     missing = [name for name in DRAFT_FILES if not (folder / name).is_file()]
     if missing:
         raise BundleDamaged(f"the draft lacks {', '.join(missing)}", where=str(folder), fix="Run `train` again.")

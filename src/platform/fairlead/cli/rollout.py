@@ -44,7 +44,7 @@ def _start(args: argparse.Namespace) -> int:
     if args.in_cluster:
         return _start_in_cluster(args, context, candidate)
     ensure_serving(context, arm_of(current))
-    record = begin_rollout(context, current, candidate, actor())
+    record = begin_rollout(context, current, candidate, actor(), say)
     say(f"rollout {record.id}: version {candidate.number} against champion {current.number}")
     told, said_at = len(record.decisions), 0.0
 

@@ -77,6 +77,9 @@ class Rollout(Section):
     )
     max_hours: float = Field(24, gt=0, description="Then it pauses for a person.")
     no_data: Seconds = Field(600.0, gt=0, description="Without requests for this long it pauses for a person.")
+    newer: Literal["queue", "supersede"] = Field(
+        "queue", description="A newer candidate during a rollout: waits for its end, or takes its place."
+    )
     watch: Seconds = Field(0.0, ge=0, description="After promotion the old champion stays warm for this long.")
 
     @model_validator(mode="after")

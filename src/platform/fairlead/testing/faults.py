@@ -15,14 +15,15 @@ class Fault(enum.Enum):
     """How a write goes wrong.
 
     CRASH_BEFORE, CRASH_AFTER: the process dies before or after the write took effect (`Crash`).
-    FAIL_BEFORE: refused, without effect. TIMEOUT_WITH_EFFECT: done, but the answer is lost. DUPLICATE: delivered twice,
-    the first answer comes back.
+    FAIL_BEFORE: refused, or lost, without effect. TIMEOUT_WITH_EFFECT: done, but the answer is lost. LATE: the answer
+    is lost, and the effect comes just before the next write. DUPLICATE: delivered twice, the first answer comes back.
     """
 
     CRASH_BEFORE = "crash before"
     CRASH_AFTER = "crash after"
     FAIL_BEFORE = "fail before"
     TIMEOUT_WITH_EFFECT = "timeout with effect"
+    LATE = "late"
     DUPLICATE = "duplicate"
 
 
@@ -39,6 +40,7 @@ class FaultStore:
     def __init__(self, inner: Store, faults: Mapping[int, Fault] | None = None) -> None:
         self._inner, self._faults = inner, dict(faults or {})
         self.writes: list[tuple[str, str]] = []
+        self._late: Callable[[], object] | None = None
 
     @property
     def uri(self) -> str:
@@ -94,6 +96,9 @@ class FaultStore:
         self._harmed("delete", key, lambda: self._inner.delete(key))
 
     def _harmed(self, method: str, key: str, action: Callable[[], T]) -> T:
+        if self._late is not None:
+            late, self._late = self._late, None
+            _unheard(late)
         self.writes.append((method, key))
         number = len(self.writes)
         fault = self._faults.get(number)
@@ -101,14 +106,22 @@ class FaultStore:
             raise Crash(f"before write {number}")
         if fault is Fault.FAIL_BEFORE:
             raise StoreError(f"write {number} failed on purpose", where=key)
+        if fault is Fault.LATE:
+            self._late = action
+            raise StoreError(f"write {number} got no answer, on purpose", where=key)
         result = action()
         if fault is Fault.CRASH_AFTER:
             raise Crash(f"after write {number}")
         if fault is Fault.TIMEOUT_WITH_EFFECT:
             raise StoreError(f"write {number} got no answer, on purpose", where=key)
         if fault is Fault.DUPLICATE:
-            try:
-                action()
-            except FairleadError:
-                pass  # the second delivery's answer reaches nobody
+            _unheard(action)
         return result
+
+
+def _unheard(action: Callable[[], object]) -> None:
+    """Do what nobody hears the answer of."""
+    try:
+        action()
+    except FairleadError:
+        pass

@@ -90,7 +90,7 @@ def run_deploy(context: Context, progress: StepProgress, version: int) -> Outcom
         return _bootstrap(context, progress, found, already=current is not None)
     progress("starting the servers")
     ensure_serving(context, arm_of(current))
-    record = begin_rollout(context, current, found)
+    record = begin_rollout(context, current, found, say=progress)
 
     def tell(record: RolloutRecord) -> None:
         progress(record.status or record.phase.value)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +12,11 @@ from fairlead.clock import SystemClock
 from fairlead.deploy.backends.serving import ServingEffects, ServingObserver
 from fairlead.deploy.rollout.lease import LOOK_SECONDS, LeaseWatch
 from fairlead.deploy.rollout.loop import Observe, RolloutLoop
+from fairlead.deploy.rollout.newer import make_way
 from fairlead.deploy.rollout.plan import plan_from_spec
 from fairlead.deploy.rollout.start import list_rollouts, load, new_rollout, open_rollout, send_command
 from fairlead.deploy.rollout.why import explain, explain_text
+from fairlead.errors import RolloutError
 from fairlead.features.statistics import StatisticsBuilder
 from fairlead.records.codec import to_value
 from fairlead.records.data import SkewFinding, Statistics
@@ -23,7 +26,7 @@ from fairlead.reports.model import Report
 from fairlead.watch.skew import attribute
 from fairlead.wiring.context import Context
 from fairlead.wiring.logged_inputs import LoggedInputs
-from fairlead.wiring.models import LoadedVersion, arm_of, load_version
+from fairlead.wiring.models import LoadedVersion, arm_of, champion, load_version
 from fairlead.wiring.serving import client as serving_client
 from fairlead.wiring.serving import on_cluster
 
@@ -81,15 +84,41 @@ def live_statistics(rows: pa.Table, version: LoadedVersion) -> Statistics:
     return builder.finish()
 
 
-def begin_rollout(context: Context, current: Version, candidate: Version, actor: str = "pipeline") -> RolloutRecord:
-    """A new rollout of `candidate` against the champion, or the open one of the same candidate taken up again."""
-    model = context.project.project
-    record = open_rollout(context.store, model)
-    if record is None or record.candidate.digest != candidate.digest:
-        plan = plan_from_spec(context.project.deploy.rollout, context.project.serve)
-        record = new_rollout(context.store, model, plan, arm_of(current), arm_of(candidate), SystemClock(), actor)
-    context.registry().set_alias("candidate", candidate.number, actor=actor, why=f"rollout {record.id}")
-    return record
+def begin_rollout(
+    context: Context,
+    current: Version,
+    candidate: Version,
+    actor: str = "pipeline",
+    say: Callable[[str], None] = lambda text: None,
+) -> RolloutRecord:
+    """A new rollout of `candidate` against the champion, or the open one of the same candidate taken up again. One of
+    another candidate is waited for or superseded first, as `deploy.rollout.newer` declares; `say` is told so. Raises
+    RolloutError when the candidate is the champion by then."""
+    model, rollout, arm = context.project.project, context.project.deploy.rollout, arm_of(candidate)
+    plan, clock = plan_from_spec(rollout, context.project.serve), SystemClock()
+    said: set[str] = set()
+
+    def waiting(open_one: RolloutRecord) -> None:
+        if open_one.id not in said:
+            said.add(open_one.id)
+            verb = "waiting for" if rollout.newer == "queue" else "superseding"
+            say(f"{verb} rollout {open_one.id} of version {open_one.candidate.version}: {open_one.status}")
+
+    while True:
+        host = partial(host_rollout, context)
+        make_way(context.store, model, arm, rollout.newer, actor, clock, host=host, on_wait=waiting)
+        record = open_rollout(context.store, model)
+        if record is None:
+            now = champion(context) or current  # another one may have become it meanwhile
+            try:
+                record = new_rollout(context.store, model, plan, arm_of(now), arm, clock, actor)
+            except RolloutError:
+                if open_rollout(context.store, model) is None:
+                    raise
+                continue  # somebody else who waited was faster
+        if record.candidate.digest == candidate.digest:
+            context.registry().set_alias("candidate", candidate.number, actor=actor, why=f"rollout {record.id}")
+            return record
 
 
 def host_rollout(

@@ -277,17 +277,16 @@ class HelmEffects(ServingEffects):
 
         Helm takes no generation from us: one that was asked for by a host that then slept comes on top of what the next
         host told meanwhile. So the record is read again afterwards, and told when it is another one."""
-        self._tell_helm(release)
+        self._tell_helm(release, self._record_of(release))
         now = self._record_of(release)
         if now.release_generation > release.generation:
             _log.warning("rollout %s went on while Helm was at work: telling Helm what it wishes now", now.id)
-            self._tell_helm(wish(now))
+            self._tell_helm(wish(now), now)
             raise StaleGeneration(
                 f"rollout {now.id} is at generation {now.release_generation}, this controller at {release.generation}"
             )
 
-    def _tell_helm(self, release: Release) -> None:
-        record = self._record_of(release)
+    def _tell_helm(self, release: Release, record: RolloutRecord) -> None:
         if record.release_generation > release.generation:
             raise StaleGeneration(
                 f"rollout {record.id} is at generation {record.release_generation}, not {release.generation}"

@@ -45,16 +45,17 @@ def host_of(store: Store, model: str, rollout: str, clock: Clock) -> Lease | Non
 
 
 class LeaseWatch:
-    """Watches one lease for as long as it takes to tell a dead host from a living one. `seen`: what it was last."""
+    """Watches one lease for as long as it takes to tell a dead host from a living one. `rollout` is whose, `seen` what
+    it was last."""
 
     def __init__(self, store: Store, model: str, rollout: str, clock: Clock) -> None:
-        self._store, self._model, self._rollout, self._clock = store, model, rollout, clock
+        self._store, self._model, self.rollout, self._clock = store, model, rollout, clock
         self.seen: Lease | None = None
         self._since = 0.0
 
     def host(self) -> Lease | None:
         """The host as far as this watch can tell: None once its lease has ended."""
-        lease = host_of(self._store, self._model, self._rollout, self._clock)
+        lease = host_of(self._store, self._model, self.rollout, self._clock)
         return None if lease is None or self.ended(lease) else lease
 
     def ended(self, lease: Lease) -> bool:
