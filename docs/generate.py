@@ -22,10 +22,18 @@ from fairlead.cli.frame import Parser, build_parser
 from fairlead.cli.verbs import EXIT_CODES, VERBS, top_help
 from fairlead.deploy.backends.helm_files import schema_file as values_schema_file
 from fairlead.deploy.backends.helm_files import values_file, values_table
+from fairlead.deploy.rollout.plan import plan_from_spec
+from fairlead.deploy.rollout.start import new_rollout
+from fairlead.deploy.verdict_service.exposition import families
+from fairlead.records.release import Arm
 from fairlead.serve.dashboard import dashboard_file
+from fairlead.spec.deploy import Rollout
 from fairlead.spec.explain import error_docs, section_words
 from fairlead.spec.fields import FieldDoc, all_fields
 from fairlead.spec.schema import json_schema
+from fairlead.spec.serve import Serve
+from fairlead.testing.fake_clock import FakeClock
+from fairlead.testing.memory_store import MemoryStore
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +135,21 @@ def metrics_page() -> str | None:
             name = f"{metric.name}_total" if metric.type == "counter" else metric.name
             labels = ", ".join(f"`{label}`" for label in collector._labelnames)
             parts.append(f"| `{name}` | {metric.type} | {labels} | {_cell(metric.documentation)} |\n")
+    return "".join(parts) + _rollout_metrics()
+
+
+def _rollout_metrics() -> str:
+    """What the host of a rollout and the verdict service tell, read from what they say of a rollout that just began."""
+    one, two = (Arm(number, f"bundles/{number}", f"sha256:{number}") for number in (1, 2))
+    plan = plan_from_spec(Rollout.model_validate({}), Serve())
+    record = new_rollout(MemoryStore(), "model", plan, one, two, FakeClock(), "docs")
+    parts = [
+        "\nWhat `GET /metrics` of `fairlead rollout verdicts` and `fairlead rollout start --metrics-port` answers.\n\n"
+    ]
+    parts.append("| name | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+    for metric in families("model", record, hosted=True):
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        parts.append(f"| `{metric.name}` | {metric.type} | {labels} | {_cell(metric.documentation)} |\n")
     return "".join(parts)
 
 

@@ -1,10 +1,14 @@
 """The Job that hosts a rollout on a cluster: what it may, what it is told, when it is not tried again."""
 
 import json
+from pathlib import Path
 
-from fairlead.deploy.backends.rollout_job import JobPlace, job_name, render_job
+import yaml
+
+from fairlead.deploy.backends.rollout_job import METRICS_PORT, JobPlace, job_name, render_job
 from fairlead.errors import EXIT_BUG, EXIT_NOT_ENOUGH_EVIDENCE, EXIT_VERDICT_FAIL
 
+K8S = Path(__file__).parents[2] / "k8s"
 DIGEST = "sha256:" + "ab" * 32
 PLACE = JobPlace(
     release="flights",
@@ -45,3 +49,13 @@ def test_the_pod_is_restricted_and_holds_no_secret_in_the_open() -> None:
     assert "AWS_SECRET_ACCESS_KEY" not in json.dumps(pod)
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_its_metrics_can_be_scraped_by_the_name_that_monitoring_looks_for() -> None:
+    (container,) = render_job(PLACE)["spec"]["template"]["spec"]["containers"]
+    assert container["ports"] == [{"name": "metrics", "containerPort": METRICS_PORT}]
+    monitors = [d for d in yaml.safe_load_all((K8S / "monitoring.yaml").read_text()) if d["kind"] == "PodMonitor"]
+    (monitor,) = [d for d in monitors if d["metadata"]["name"] == "fairlead-rollout"]
+    (wanted,) = monitor["spec"]["selector"]["matchExpressions"]
+    assert render_job(PLACE)["spec"]["template"]["metadata"]["labels"][wanted["key"]] in wanted["values"]
+    assert [end["port"] for end in monitor["spec"]["podMetricsEndpoints"]] == ["metrics"]

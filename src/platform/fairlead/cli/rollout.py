@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from fairlead.cli.output import emit, say
+from fairlead.cli.rollout_verdicts import beside_rollout, metrics_arguments, run_verdicts, verdicts_arguments
 from fairlead.cli.stages import manual_run_id, new_context
 from fairlead.cli.verbs import SubVerb
 
@@ -24,6 +25,7 @@ def _start_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="host it in a Job of the cluster, and return (needs deploy.on: cluster)",
     )
+    metrics_arguments(parser)
 
 
 def _start(args: argparse.Namespace) -> int:
@@ -57,7 +59,8 @@ def _start(args: argparse.Namespace) -> int:
             said_at = time.monotonic()
         told = len(record.decisions)
 
-    ended = host_rollout(context, record, tell)
+    with beside_rollout(args, context):
+        ended = host_rollout(context, record, tell)
     report = finish_rollout(context, ended)
     emit(args, ended, f"{deciding_sentence(ended)}\nreport: {report}")
     return {"promoted": 0, "aborted": EXIT_VERDICT_FAIL}.get(ended.phase.value, EXIT_NOT_ENOUGH_EVIDENCE)
@@ -150,5 +153,11 @@ SUBVERBS = {
     "promote": SubVerb("promote the candidate by hand", _command("promote"), _id_argument, "fairlead rollout promote"),
     "abort": SubVerb(
         "send all traffic back to the champion", _command("abort"), _id_argument, "fairlead rollout abort"
+    ),
+    "verdicts": SubVerb(
+        "answer other controllers (Argo Rollouts, Flagger) and Prometheus over HTTP",
+        run_verdicts,
+        verdicts_arguments,
+        "fairlead rollout verdicts --port 8600",
     ),
 }

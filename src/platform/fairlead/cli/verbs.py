@@ -68,6 +68,7 @@ VERBS: Mapping[str, VerbHelp] = {
             "resume": "let it go on",
             "promote": "promote the candidate by hand",
             "abort": "send all traffic back to the champion",
+            "verdicts": "answer other controllers (Argo Rollouts, Flagger) and Prometheus over HTTP",
         },
     ),
     "traffic": VerbHelp("replay rows as requests, and post their labels as feedback"),

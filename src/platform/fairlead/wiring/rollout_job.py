@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from fairlead.deploy.backends.rollout_job import JobPlace, job_name, render_job
+from fairlead.deploy.backends.rollout_job import METRICS_PORT, JobPlace, job_name, render_job
 from fairlead.errors import RolloutError, UsageError
 from fairlead.kube.kinds import Kind
 from fairlead.records.registry import Version
@@ -55,6 +55,7 @@ def start_job(context: Context, version: Version) -> StartedJob:
     command = ["python", "-m", "fairlead.cli.archived", context.project.store, digest, "rollout", "start"]
     file = context.loaded.path.resolve().relative_to(context.base.resolve()).as_posix()
     command += ["-f", file, "--version", str(version.number)]
+    command += ["--metrics-port", str(METRICS_PORT), "--metrics-host", "0.0.0.0"]
     for override in overrides:
         command += ["--set", override]
     endpoint = place.store_endpoint or os.environ.get("AWS_ENDPOINT_URL", "")

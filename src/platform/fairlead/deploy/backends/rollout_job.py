@@ -7,6 +7,7 @@ from typing import Any
 from fairlead.errors import EXIT_NOT_ENOUGH_EVIDENCE, EXIT_VERDICT_FAIL
 
 IDENTITY = 10001
+METRICS_PORT = 8080
 _TOKEN_FOLDER = "/etc/fairlead/token"
 _ENDED = (EXIT_VERDICT_FAIL, EXIT_NOT_ENOUGH_EVIDENCE, 2, 5, 6, 7)
 """Exit codes that another try would not change: verdicts, and errors of what was asked."""
@@ -95,6 +96,7 @@ def _pod(place: JobPlace) -> dict[str, Any]:
                 "imagePullPolicy": "IfNotPresent",
                 "command": list(place.command),
                 "env": [{"name": name, "value": value} for name, value in environment.items()],
+                "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
                 "envFrom": [{"secretRef": {"name": name}} for name in place.env_secrets],
                 "resources": {
                     "requests": {"cpu": "100m", "memory": "256Mi"},

@@ -33,7 +33,7 @@ def new_rollout(
             f"version {candidate.version} is what version {champion.version} is: the same bundle {candidate.digest}",
             why="a rollout compares two models, and tells them apart by their digests",
         )
-    known = _ids(store, model)
+    known = rollout_ids(store, model)
     last = load(store, model, known[-1]) if known else None
     if last is not None and not settled(last):
         raise _another_is_open(last)
@@ -85,7 +85,7 @@ def load(store: Store, model: str, rollout: str | None = None) -> RolloutRecord:
 def load_versioned(store: Store, model: str, rollout: str | None = None) -> tuple[RolloutRecord, str]:
     """A record and its version in the store, for compare-and-swap. Raises RolloutNotFound, IntegrityError."""
     if rollout is None:
-        known = _ids(store, model)
+        known = rollout_ids(store, model)
         if not known:
             raise RolloutNotFound(f"model {model} has had no rollout", fix="fairlead rollout start --version N")
         rollout = known[-1]
@@ -99,7 +99,7 @@ def read_record(store: Store, model: str, rollout: str) -> tuple[bytes, str]:
     try:
         return store.read_versioned(key)
     except KeyMissing:
-        ids = ", ".join(_ids(store, model)) or "none"
+        ids = ", ".join(rollout_ids(store, model)) or "none"
         what = f"model {model} has no rollout {rollout}"
         raise RolloutNotFound(what, where=store.url(key), fix=f"known: {ids}") from None
 
@@ -115,12 +115,12 @@ def parse_record(store: Store, model: str, rollout: str, data: bytes) -> Rollout
 
 def list_rollouts(store: Store, model: str) -> tuple[RolloutRecord, ...]:
     """All rollouts of a model, oldest first."""
-    return tuple(load(store, model, rollout) for rollout in _ids(store, model))
+    return tuple(load(store, model, rollout) for rollout in rollout_ids(store, model))
 
 
 def open_rollout(store: Store, model: str) -> RolloutRecord | None:
     """The rollout that has not ended, or None."""
-    known = _ids(store, model)
+    known = rollout_ids(store, model)
     last = load(store, model, known[-1]) if known else None
     return last if last is not None and not settled(last) else None
 
@@ -146,7 +146,8 @@ def send_command(store: Store, model: str, rollout: str, command: str, by: str) 
             continue
 
 
-def _ids(store: Store, model: str) -> list[str]:
+def rollout_ids(store: Store, model: str) -> list[str]:
+    """The ids of all rollouts of a model, oldest first."""
     prefix = f"rollouts/{model}/"
     names = [key[len(prefix) :].removesuffix(".json") for key in store.list(prefix)]
     return sorted((name for name in names if name.isdigit()), key=int)
