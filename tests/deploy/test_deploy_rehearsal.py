@@ -19,7 +19,7 @@ from fairlead.deploy.rollout.engine import step, wish
 from fairlead.deploy.rollout.start import new_rollout
 from fairlead.deploy.statistics import rates
 from fairlead.deploy.statistics.means import MeanSequence
-from fairlead.records.evidence import RunningMean, RunningRate
+from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate
 from fairlead.records.rollout import ArmEvidence, Observation, PairEvidence, Phase, RolloutPlan, RolloutRecord
 from fairlead.testing.fake_clock import FakeClock
 from fairlead.testing.memory_store import MemoryStore
@@ -82,6 +82,7 @@ def test_looks_come_as_often_as_the_loop_looks_and_end_at_the_horizon() -> None:
 # --- the same outcomes -----------------------------------------------------------------------------------------------
 BASE = BaseRates(per_second=50.0)
 QUICK = {"shadow": {"min_requests": 300}, "canary": {"min_requests": 100}, "max_hours": 0.5}
+STRICT = {"canary": {"min_requests": 100, "latency": {"min_increase_ms": 0, "quantiles": [0.5, 0.9]}}}
 SCENES: list[tuple[str, dict[str, Any], BaseRates, Effect, set[Outcome]]] = [
     ("healthy", {}, BASE, Effect(), {Outcome.PROMOTED}),
     ("at the margin", {}, BASE, Effect("failures", 0.02), {Outcome.ROLLED_BACK}),
@@ -90,6 +91,10 @@ SCENES: list[tuple[str, dict[str, Any], BaseRates, Effect, set[Outcome]]] = [
     ("creeping", {"watch": 60}, BASE, Effect("failures", 0.2, "creeping"), {Outcome.ROLLED_BACK}),
     ("slow", {}, BASE, Effect("slow", 0.1), {Outcome.ROLLED_BACK}),
     ("slow at the bound", {"max_hours": 0.1}, BASE, Effect("slow", 0.045), {Outcome.UNDECIDED}),
+    ("slower", {}, BASE, Effect("latency", 5.0), {Outcome.ROLLED_BACK}),
+    ("a little slower, strictly", STRICT, BASE, Effect("latency", 0.1), set(Outcome)),
+    ("slower and slower", {"watch": 60}, BASE, Effect("latency", 9.0, "creeping"), {Outcome.ROLLED_BACK}),
+    ("slower on a slice", {}, BASE, Effect("latency", 9.0, share=0.2), {Outcome.ROLLED_BACK}),
     ("different", {}, BASE, Effect("difference", 0.1), {Outcome.ROLLED_BACK}),
     ("too little time", {"max_hours": 0.01}, BASE, Effect(), {Outcome.UNDECIDED}),
     ("worse by labels", {}, replace(BASE, labelled=0.8), Effect("loss", 0.1), {Outcome.ROLLED_BACK}),
@@ -111,7 +116,7 @@ def test_the_engine_driven_look_by_look_decides_what_the_rehearsal_decides(
     runs, seed = 16, 1000 + len(name)
     print(f"seed {seed}")
     the_plan = plan(**{**QUICK, **policy})
-    played = play(the_plan, base, effect, runs=runs, seed=seed, usual_seconds=30.0, keep=True, growth=1.5)
+    played = play(the_plan, base, effect, runs=runs, seed=seed, usual_seconds=30.0, keep=True, growth=1.8)
     assert set(played.outcome.tolist()) & set(expected)
     for run in range(runs):
         outcome, seconds, record = drive(the_plan, played, run, base)
@@ -126,8 +131,8 @@ def drive(the_plan: RolloutPlan, played: Played, run: int, base: BaseRates) -> t
     """The real engine on one run's draws, with a clock that stands at each look."""
     record = new_rollout(MemoryStore(), MODEL, the_plan, CHAMPION, CANDIDATE, FakeClock(START), "ann")
     record, _ = step(record, _observation(record, {}, {}, base), START)
-    before: dict[str, float] = {}
-    latest: dict[str, float] = {}
+    before: dict[str, Any] = {}
+    latest: dict[str, Any] = {}
     for block in played.blocks:
         places = np.flatnonzero(block.runs == run)
         if not len(places) or (block.phase, block.step) != _place(record):
@@ -149,6 +154,8 @@ def drive(the_plan: RolloutPlan, played: Played, run: int, base: BaseRates) -> t
             if _place(record) != place:
                 for key in ("slow", "champion", "champion_failed"):
                     before[key] = before.get(key, 0) + sums[key]
+                for key in ("latency_candidate", "latency_champion"):
+                    before[key] = before.get(key, LatencyCounts()).plus(sums.get(key, LatencyCounts()))
                 break
     record, _ = step(record, _observation(record, before, latest, base), _later(the_plan.max_seconds + 1))
     assert record.phase is Phase.PAUSED, record.status
@@ -159,18 +166,26 @@ def _place(record: RolloutRecord) -> tuple[Phase, int]:
     return record.phase, record.step
 
 
-def _looks(block: Block, place: int) -> Iterator[tuple[float, dict[str, float]]]:
+def _looks(block: Block, place: int) -> Iterator[tuple[float, dict[str, Any]]]:
     for look, seconds in enumerate(block.looks):
-        yield float(block.began[place] + seconds), sums_at(block.sums, place, look)
+        yield float(block.began[place] + seconds), sums_at(block.sums, place, look) | _latencies(block, place, look)
+
+
+def _latencies(block: Block, place: int, look: int) -> dict[str, Any]:
+    seen = block.sums.latencies
+    if seen is None:
+        return {}
+    return {
+        f"latency_{name}": LatencyCounts(seen.first, tuple(getattr(seen, name)[place, look].tolist()))
+        for name in ("candidate", "champion")
+    }
 
 
 def _later(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def _observation(
-    record: RolloutRecord, before: dict[str, float], sums: dict[str, float], base: BaseRates
-) -> Observation:
+def _observation(record: RolloutRecord, before: dict[str, Any], sums: dict[str, Any], base: BaseRates) -> Observation:
     """What the servers would show: counts since the rollout began."""
 
     def count(name: str) -> int:
@@ -179,6 +194,9 @@ def _observation(
     def mean(name: str, low: float, high: float) -> RunningMean:
         parts = [sums.get(f"{name}_{part}", 0.0) for part in ("n", "total", "variance")]
         return RunningMean(low, high, int(parts[0]), *parts[1:])
+
+    def latency(name: str) -> LatencyCounts:
+        return before.get(name, LatencyCounts()).plus(sums.get(name, LatencyCounts()))
 
     live = int(sums.get("live", 0) + sums.get("earlier", 0))
     failed = int(sums.get("failed", 0) + sums.get("earlier_failed", 0))
@@ -198,11 +216,12 @@ def _observation(
         release=wish(record),
         candidate_ready=True,
         champion=ArmEvidence(
-            CHAMPION.digest, champion, RunningRate(champion, champion_failed), loss=mean("champion_loss", 0.0, 1.0)
+            CHAMPION.digest, champion, RunningRate(champion, champion_failed), loss=mean("champion_loss", 0.0, 1.0),
+            latency=latency("latency_champion"),
         ),
         candidate=ArmEvidence(
             CANDIDATE.digest, live, RunningRate(live, failed), RunningRate(live, count("slow")),
-            loss=mean("candidate_loss", 0.0, 1.0),
+            loss=mean("candidate_loss", 0.0, 1.0), latency=latency("latency_candidate"),
         ),
         pairs=pairs,
         requests_per_second=base.per_second,

@@ -4,6 +4,7 @@ import argparse
 import time
 from typing import Any
 
+from fairlead.cli import rollout_rehearsal
 from fairlead.cli.output import emit, say
 from fairlead.cli.rollout_verdicts import beside_rollout, metrics_arguments, run_verdicts, verdicts_arguments
 from fairlead.cli.stages import manual_run_id, new_context
@@ -160,4 +161,5 @@ SUBVERBS = {
         verdicts_arguments,
         "fairlead rollout verdicts --port 8600",
     ),
+    **rollout_rehearsal.SUBVERBS,
 }

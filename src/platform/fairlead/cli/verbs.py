@@ -68,6 +68,8 @@ VERBS: Mapping[str, VerbHelp] = {
             "resume": "let it go on",
             "promote": "promote the candidate by hand",
             "abort": "send all traffic back to the champion",
+            "rehearse": "play the policy on simulated candidates, before it is used",
+            "replay": "play the present policy on what a rollout recorded",
             "verdicts": "answer other controllers (Argo Rollouts, Flagger) and Prometheus over HTTP",
         },
     ),

@@ -5,18 +5,23 @@ must pass, and what a FAIL of each does, follows the engine. `tests/deploy/test_
 engine through the same sums to the same outcomes.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from fairlead.deploy.rehearsal.arrays import Counts, Flags, Floats, excludes, lower_limits, upper_limits
 from fairlead.deploy.rehearsal.draws import MeanSums
+from fairlead.deploy.rehearsal.latencies import Histograms, LatencyJudge
 from fairlead.deploy.rollout.engine import COMPARISONS
 from fairlead.deploy.rollout.plan import budget_of
 from fairlead.deploy.rollout.verdicts import LABELLED_SHARE
+from fairlead.deploy.statistics.concurrent import log_blame
+from fairlead.deploy.statistics.detector import alarm
 from fairlead.deploy.statistics.means import MeanSequence
 from fairlead.deploy.statistics.rates import Mixture
 from fairlead.deploy.statistics.sprt import Sprt
+from fairlead.deploy.statistics.two_sample import is_above, is_within
 from fairlead.records.rollout import RolloutPlan
 
 
@@ -24,7 +29,8 @@ from fairlead.records.rollout import RolloutPlan
 class Sums:
     """What was counted up to each look, [runs, looks]. `copies` and what follows it are the shadow's, over the whole
     rollout; `live` and what follows it count since the step began; `earlier_*` [runs, 1] what the candidate answered in
-    earlier steps. Losses are over the whole rollout."""
+    earlier steps. `share` is the candidate's of all calls, None where the champion gets none. Losses are over the whole
+    rollout. The detectors are log R of `statistics.detector`, of this step."""
 
     pair_loss: MeanSums
     candidate_loss: MeanSums
@@ -38,6 +44,11 @@ class Sums:
     slow: Counts
     champion: Counts
     champion_failed: Counts
+    share: float | None
+    failures_detector: Floats
+    blame_detector: Floats
+    slow_detector: Floats
+    latencies: Histograms | None
     earlier: Counts
     earlier_failed: Counts
 
@@ -67,6 +78,7 @@ class Judge:
 
     def __init__(self, plan: RolloutPlan, noise: float | None) -> None:
         self.plan, self.budget = plan, budget_of(plan)
+        self._latency = LatencyJudge(plan)
         self.max_difference = plan.max_score_difference
         if self.max_difference is None and noise:
             self.max_difference = plan.score_difference_factor * noise
@@ -75,9 +87,10 @@ class Judge:
         """The metrics of the shadow."""
         plan, out = self.plan, Verdicts()
         fail, ok = self._sprt("shadow", sums.copies, sums.copies_failed)
-        out.take("shadow_failures", fail, ok)
+        blamed = self._blamed(sums.copies_failed, sums.champion_failed, sums.share)
+        out.take("shadow_failures", fail & blamed, ok & ~fail)
         answered = sums.copies - sums.copies_failed
-        fail, ok = self._below("shadow_flips", answered, sums.flips, plan.max_flip_rate)
+        fail, ok = self.below("shadow_flips", answered, sums.flips, plan.max_flip_rate)
         out.take("shadow_flips", fail, ok)
         never = np.zeros(fail.shape, dtype=bool)
         if self.max_difference is None:
@@ -97,15 +110,43 @@ class Judge:
     def live(self, sums: Sums, *, later: bool) -> Verdicts:
         """The metrics of a canary step (`later`: from the second on), or of the watch."""
         out = Verdicts()
+        out.take("failures", *self.failures(sums, later=later))
+        out.take("error_rate", *self.error_rate(sums))
+        fail, ok = self.below("slow_rate", sums.live, sums.slow, self.plan.max_slow_rate)
+        fail = fail | alarm(sums.slow_detector, self.budget.detection("slow_rate"))
+        out.take("slow_rate", fail, ok & ~fail)
+        out.take("loss", self._live_loss(sums), None)
+        if sums.latencies is not None:
+            for name, failed in self._latency.fails(sums.latencies).items():
+                out.take(name, failed, None)
+        return out
+
+    def latency_passes(self, sums: Sums, wanted: Flags) -> Flags:
+        """True where the latency lets the candidate advance, at looks at which everything else does (`wanted`)."""
+        if sums.latencies is None:
+            return wanted
+        return self._latency.passes(sums.latencies, wanted)
+
+    def failures(self, sums: Sums, *, later: bool) -> tuple[Flags, Flags]:
+        """FAIL and PASS of hard failures: the tests of all answers and of this step's, and the step's detector. A FAIL
+        needs the evidence that the champion does not fail as often."""
         whole, whole_failed = sums.live + sums.earlier, sums.failed + sums.earlier_failed
         fail, ok = self._sprt("live", whole, whole_failed)
         if later:
             again, ok = self._sprt("step", sums.live, sums.failed)
-            fail, ok = fail | again, ok & ~fail
-        out.take("failures", fail, ok)
-        out.take("error_rate", *self._error_rate(sums))
-        out.take("slow_rate", *self._below("slow_rate", sums.live, sums.slow, self.plan.max_slow_rate))
-        out.take("loss", self._live_loss(sums), None)
+            fail = fail | again
+        fail = fail | alarm(sums.failures_detector, self.budget.failures("detector"))
+        blamed = self._blamed(sums.failed, sums.champion_failed, sums.share)
+        if sums.share is not None:
+            blamed = blamed | alarm(sums.blame_detector, self.budget.promotion)
+        return fail & blamed, ok & ~fail
+
+    def _blamed(self, failed: Counts, champion_failed: Counts, share: float | None) -> Flags:
+        """True where the candidate fails more often than its share of the calls; everywhere, without a champion."""
+        if share is None:
+            return np.ones(failed.shape, dtype=bool)
+        odds = self.plan.bad_failure_rate / self.plan.healthy_failure_rate
+        out: Flags = log_blame(failed, champion_failed, share, odds) >= -math.log(self.budget.promotion)
         return out
 
     def _sprt(self, window: str, n: Counts, events: Counts) -> tuple[Flags, Flags]:
@@ -118,20 +159,20 @@ class Judge:
         ratio = events * test.per_failure + (n - events) * test.per_success
         return ratio >= test.upper, ratio <= test.lower
 
-    def _below(self, name: str, n: Counts, events: Counts, bound: float) -> tuple[Flags, Flags]:
+    def below(self, name: str, n: Counts, events: Counts, bound: float) -> tuple[Flags, Flags]:
+        """FAIL and PASS of a rate against a bound."""
         mixture = Mixture.around(bound)
         low = lower_limits(n, events, self.budget.rollback(name), mixture)
         high = upper_limits(n, events, self.budget.promotion, mixture)
         return (n > 0) & (low > bound), (n > 0) & (high <= bound)
 
-    def _error_rate(self, sums: Sums) -> tuple[Flags, Flags]:
+    def error_rate(self, sums: Sums) -> tuple[Flags, Flags]:
+        """FAIL and PASS of the candidate's failure rate over the champion's."""
         margin = self.plan.max_error_rate_increase
-        mixture = Mixture.around(margin)
-        for_fail, for_pass = self.budget.rollback("error_rate") / 2, self.budget.promotion / 2
-        mine, theirs = (sums.live, sums.failed), (sums.champion, sums.champion_failed)
-        low = lower_limits(*mine, for_fail, mixture) - upper_limits(*theirs, for_fail, mixture)
-        high = upper_limits(*mine, for_pass, mixture) - lower_limits(*theirs, for_pass, mixture)
-        return (sums.live > 0) & (low > margin), (sums.live > 0) & (high <= margin)
+        counts = (sums.live, sums.failed, sums.champion, sums.champion_failed)
+        mixture, both = Mixture.around(margin), (sums.live > 0) & (sums.champion > 0)
+        fail = is_above(*counts, margin, self.budget.rollback("error_rate"), mixture)
+        return both & fail, both & is_within(*counts, margin, self.budget.promotion, mixture)
 
     def _mean(
         self, values: MeanSums, bound: float, alpha: float, *, width: float, reference: int

@@ -9,7 +9,8 @@ import numpy as np
 from fairlead.deploy.rehearsal.arrays import Counts, Flags, Floats
 from fairlead.deploy.rehearsal.draws import MeanSums
 from fairlead.deploy.rehearsal.judge import Judge, Sums
-from fairlead.deploy.rehearsal.traffic import GROWTH, Carried, Draws, Stage, look_seconds, nothing
+from fairlead.deploy.rehearsal.latencies import Histograms
+from fairlead.deploy.rehearsal.traffic import GROWTH, Carried, Detecting, Draws, Stage, look_seconds, nothing
 from fairlead.deploy.rehearsal.world import BaseRates, Effect
 from fairlead.deploy.rollout.engine import COMPLETE_SECONDS
 from fairlead.records.rollout import Phase, RolloutPlan
@@ -121,7 +122,17 @@ class _Game:
             return
         looks = look_seconds(per_second, horizon, self._growth)
         ahead, here = self._active, self._carried.of(self._active)
-        draws = Draws(self._base, self._effect, stage, here, self._usual, self._rng)
+        detecting = Detecting.of(plan, watching=watching)
+        draws = Draws(
+            self._base,
+            self._effect,
+            stage,
+            here,
+            self._usual,
+            detecting,
+            self._rng,
+            latency=bool(plan.latency_quantiles),
+        )
         left = _Left(len(ahead))
         hit = np.zeros(len(ahead), dtype=bool)
         for first in range(0, len(looks), _BLOCK):
@@ -157,7 +168,8 @@ class _Game:
         passed = verdicts.passed if verdicts.passed is not None else np.ones_like(abort)
         if phase is Phase.WATCHING:
             return abort, np.zeros_like(abort), hit
-        return abort, passed & (sums.live >= plan.min_requests) & ~abort, hit
+        wanted = passed & (sums.live >= plan.min_requests) & ~abort
+        return abort, self._judge.latency_passes(sums, wanted), hit
 
     def _settle(self, phase: Phase, left: "_Left", ahead: Counts, here: Carried, sums: Sums) -> None:
         played, at = self._played, here.began + left.seconds
@@ -207,10 +219,10 @@ class _Left:
 
     def take(self, abort: Flags, advance: Flags, late: Flags, sums: Sums, harm: Floats, looks: Floats) -> None:
         """Note the first look of the block at which something happens. What is late counts as of the look before it."""
-        any_: Flags = np.logical_or(np.logical_or(abort, advance), late)
+        decisive: Flags = np.logical_or.reduce([abort, advance, late], axis=0)
         open_ = self.kind == 0
-        found = any_.any(axis=1)
-        first = np.where(found, any_.argmax(axis=1), any_.shape[1] - 1)
+        found: Flags = np.asarray(decisive.any(axis=1))
+        first = np.where(found, decisive.argmax(axis=1), decisive.shape[1] - 1)
         rows = np.flatnonzero(open_)
         at = first[rows]
         kind = np.where(abort[rows, at], _ABORT, np.where(advance[rows, at], _ADVANCE, _LATE))
@@ -233,6 +245,8 @@ def sums_at(sums: Sums, run: int, look: int) -> dict[str, float]:
     out: dict[str, float] = {}
     for name in Sums.__slots__:
         part = getattr(sums, name)
+        if part is None or isinstance(part, Histograms | float):
+            continue
         if isinstance(part, MeanSums):
             for each in ("n", "total", "variance"):
                 out[f"{name}_{each}"] = float(getattr(part, each)[run, look])

@@ -13,7 +13,7 @@ import numpy as np
 
 from fairlead.deploy.rehearsal.arrays import Floats
 
-Kind = Literal["none", "failures", "slow", "difference", "loss"]
+Kind = Literal["none", "failures", "slow", "latency", "difference", "loss"]
 Onset = Literal["sudden", "creeping", "late"]
 
 LATE = 0.8
@@ -25,11 +25,14 @@ class BaseRates:
     """The champion, and a candidate that is as good. `per_second` requests; `difference` the mean absolute score
     difference of two honest models (0..1), `noise` the measured retraining noise that a bound may be derived from;
     `loss` the mean loss per labelled answer, `loss_spread` its standard deviation, `loss_difference_spread` that of a
-    pair's difference; `labelled` the share of answers that get a label, `label_seconds` later."""
+    pair's difference; `latency_ms` the median latency, `latency_spread` the standard deviation of its logarithm;
+    `labelled` the share of answers that get a label, `label_seconds` later."""
 
     per_second: float = 100.0
     failure_rate: float = 0.001
     slow_rate: float = 0.005
+    latency_ms: float = 20.0
+    latency_spread: float = 0.25
     flip_rate: float = 0.02
     difference: float = 0.02
     noise: float | None = 0.02
@@ -43,7 +46,8 @@ class BaseRates:
 @dataclass(frozen=True, slots=True)
 class Effect:
     """How the candidate is worse. `added` is what the effect adds where it hits: a rate for failures and slow answers,
-    a mean for score differences and losses. It hits `share` of the requests (a slice); the rest stay as they are."""
+    a share of the latency, a mean for score differences and losses. It hits `share` of the requests (a slice); the rest
+    stay as they are."""
 
     kind: Kind = "none"
     added: float = 0.0
@@ -68,6 +72,7 @@ class Candidate:
     slow_rate: Floats
     difference: Floats
     loss_shift: Floats
+    latency_factor: Floats
     harm: Floats
     """The share of its answers that the effect makes worse for whoever gets them."""
 
@@ -82,12 +87,14 @@ def candidate_at(base: BaseRates, effect: Effect, seconds: Floats, usual_seconds
         out: Floats = np.clip(usual + added, 0.0, 1.0)
         return out
 
+    onset = effect.strength(seconds, usual_seconds)
     harm = strength * (min(effect.added, 1.0) if effect.kind in ("failures", "slow") else float(effect.kind != "none"))
     return Candidate(
         failure_rate=rate("failures", base.failure_rate),
         slow_rate=rate("slow", base.slow_rate),
         difference=np.clip(rate("difference", base.difference), 1e-6, 0.999),
         loss_shift=strength * effect.added if effect.kind == "loss" else nothing,
+        latency_factor=1 + onset * effect.added if effect.kind == "latency" else nothing + 1,
         harm=harm,
     )
 
