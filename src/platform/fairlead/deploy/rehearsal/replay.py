@@ -134,6 +134,8 @@ class _Evidence:
         self._pair_rows = np.isfinite(recording.shadow)
         self._scale = self._score_scale()
         self._losses, self._loss_times = self._pair_losses(positive)
+        self._knots, self._calls, self._call_failures = _candidate_calls(record, self._whole.candidate.failures)
+        self._second = 0.0
         self._loss_row = 0
         self._noise = next((v for d in reversed(record.decisions) if (v := d.evidence.get("retraining_noise"))), None)
         judged = [d.at for d in record.decisions if any(m.metric == "skew" and m.n for m in d.metrics)]
@@ -160,7 +162,7 @@ class _Evidence:
 
     def usable(self, phase: Phase) -> int:
         """How much there is of what a phase counts."""
-        return self._difference.n if phase is Phase.SHADOW else self._counts[1]
+        return self._difference.n if phase is Phase.SHADOW else self._candidate_failures().n
 
     def at(self, second: float, state: RolloutRecord) -> Observation:
         """What was recorded until `second` (since the epoch)."""
@@ -191,6 +193,7 @@ class _Evidence:
         whole = self._whole.candidate if which else self._whole.champion
         n = self._counts[which]
         failures = _spread(whole.failures, n) if whole.failures.n else RunningRate(n, self._failed[which])
+        failures = self._candidate_failures() if which else failures
         return ArmEvidence(
             digest=digest,
             requests=failures.n,
@@ -199,8 +202,16 @@ class _Evidence:
             latency=LatencyCounts.of(self._bins[which]),
         )
 
+    def _candidate_failures(self) -> RunningRate:
+        """Calls of the candidate and those of them that failed: a failed one is answered by the champion, and stands
+        in the log as the champion's. So they come from the counts of the record, in between evenly over time."""
+        if not self._whole.candidate.failures.n:
+            return RunningRate(self._counts[1], self._failed[1])
+        calls, failed = (np.interp(self._second, self._knots, part) for part in (self._calls, self._call_failures))
+        return RunningRate(int(calls + 1e-9), int(failed + 1e-9))
+
     def _advance(self, second: float) -> None:
-        rec = self._recording
+        rec, self._second = self._recording, second
         end = int(np.searchsorted(rec.seconds, second, side="right"))
         rows = slice(self._row, end)
         arms, slow = self._arm_of[rows], self._slow[rows]
@@ -219,6 +230,21 @@ class _Evidence:
         last = int(np.searchsorted(self._loss_times, second, side="right"))
         self._loss.add(self._losses[self._loss_row : last].tolist())
         self._row, self._loss_row = end, max(last, self._loss_row)
+
+
+def _candidate_calls(record: RolloutRecord, whole: RunningRate) -> tuple[list[float], list[int], list[int]]:
+    """When the record noted how many calls the candidate had, how many, and how many of them had failed."""
+    knots, calls, failed = [], [0], [0]
+    for decision in record.decisions:
+        at = datetime.fromisoformat(decision.at).timestamp()
+        knots.append(at)
+        if len(knots) > 1:
+            calls.append(_fact(decision, "candidate_requests"))
+            failed.append(_fact(decision, "candidate_failures"))
+    last = datetime.fromisoformat(record.updated_at).timestamp() if record.updated_at else knots[-1]
+    if last > knots[-1]:
+        knots, calls, failed = [*knots, last], [*calls, whole.n], [*failed, whole.events]
+    return knots, calls, failed
 
 
 def _spread(recorded: RunningRate, n: int) -> RunningRate:
