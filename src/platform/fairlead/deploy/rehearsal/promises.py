@@ -140,7 +140,7 @@ def _at_margin(plan: RolloutPlan, base: BaseRates, result: Result) -> Broken:
         wanted = max(0.5, plan.min_requests / max(plan.shadow_min_requests, 1))
         fix = (
             f"labels only block while at least {wanted:.0%} of the shadow's pairs get one in time (now "
-            f"{base.labelled:.0%}, {base.label_seconds:g} s later): bring labels sooner, or make the shadow longer "
+            f"{base.labelled:.0%}, {base.label_seconds:.0f} s later): bring labels sooner, or make the shadow longer "
             "with deploy.rollout.shadow.min_requests"
         )
         return Broken(what, (fix,))
@@ -156,10 +156,13 @@ def _at_margin(plan: RolloutPlan, base: BaseRates, result: Result) -> Broken:
 def _missed(rehearsal: Rehearsal, result: Result) -> Broken:
     plan, base, effect = rehearsal.plan, rehearsal.base, result.scenario.effect
     what = f"It promotes {result.promoted:.0%} of candidates with {result.scenario.name}."
-    if effect.kind == "loss":
+    if effect.kind == "loss" and effect.onset == "sudden":
         return Broken(what, _at_margin(plan, base, result).fixes)
+    if effect.kind == "loss" and plan.shadow_percent:
+        what += " With a shadow, losses are compared on its pairs; what begins later shows in failures and latency."
+        return Broken(what, ())
     if effect.kind == "difference":
-        what += " Score differences are only looked at in the shadow; what begins later shows in failures and labels."
+        what += " Score differences are only looked at in the shadow; what begins later shows in failures and latency."
         return Broken(what, ())
     watch = max(30.0, 2 * plan.watch_seconds)
     while watch <= 86_400:
