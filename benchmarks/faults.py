@@ -73,10 +73,12 @@ def serving(world: FaultWorld, rate: float, requests: int, say: Say) -> list[Row
     }
     found = []
     for name, (happens, per_second) in stories.items():
+        world.settle()
         seen = world.during(happens, rate=per_second, requests=requests)
         found.append(row_of(name, seen, **{"requests / s": round(per_second)}))
         say(_line(found[-1]))
     world.redeploy(2, "scaled")
+    world.settle()
     return found
 
 

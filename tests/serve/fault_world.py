@@ -105,7 +105,7 @@ class FaultWorld:
         url = start_ray_serving(self.spec, Release(MODEL, 1, self.first), "store", base, ray_address)
         self.client = ServingClient(url, read_token(token_file(base)), MODEL)
         self._generation = 1
-        self.wait(lambda status: status["replicas"] == self.spec.replicas)
+        self.settle(self.spec.replicas)
 
     # --- what is live ------------------------------------------------------------------------------------------------
     def put(self, champion: Arm, candidate: Arm | None = None, weight: float = 0.0, shadow: float = 0.0) -> None:
@@ -124,6 +124,11 @@ class FaultWorld:
             if time.monotonic() > deadline:
                 raise AssertionError(f"not in {seconds:g} s: {status}")
             time.sleep(0.05)
+
+    def settle(self, replicas: int = REPLICAS) -> None:
+        """Until exactly so many replicas live, and HAProxy knows them. The control forgets a silent one after 5 s."""
+        self.wait(lambda status: status["replicas"] == replicas and len(self.replicas()) == replicas)
+        time.sleep(2)
 
     def evidence(self) -> ServingEvidence:
         """What the replicas told the control."""

@@ -41,13 +41,14 @@ def test_replicas_that_are_killed_cost_no_request(world: FaultWorld) -> None:
 
 
 def test_a_replica_that_freezes_costs_no_request(world: FaultWorld) -> None:
-    world.wait(lambda status: status["replicas"] >= REPLICAS)
+    world.settle()
     seen = world.during(lambda: world.freeze_replica(5.0), rate=150, requests=1200)
     assert_nobody_noticed(seen, 1200)
     assert seen.late < 0.02 * seen.requests
 
 
 def test_a_rolling_update_costs_no_request(world: FaultWorld) -> None:
+    world.settle()
     before = world.replicas()
     seen = world.during(lambda: world.redeploy(REPLICAS, "updated"), rate=150, requests=2000)
     assert_nobody_noticed(seen, 2000)

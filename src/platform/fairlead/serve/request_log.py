@@ -20,6 +20,7 @@ from fairlead.errors import FairleadError
 from fairlead.logs import get_logger
 from fairlead.records.model import Signature
 from fairlead.serve.exchange import Exchange
+from fairlead.serve.model import Answer
 from fairlead.store.protocol import Store
 
 _log = get_logger(__name__)
@@ -180,21 +181,21 @@ def inputs_type(signature: Signature) -> pa.StructType:
 def request_table(exchanges: Sequence[Exchange]) -> pa.Table:
     """Exchanges of models with one signature as rows of the request log."""
     signature = exchanges[0].model.signature
-    rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-    for exchange in exchanges:
-        count = len(exchange.rows)
-        rows["request_id"] += exchange.row_ids()
-        rows["time"] += [int(exchange.at * 1e6)] * count
-        rows["arm"] += [exchange.arm] * count
-        rows["version"] += [exchange.answered_by.version] * count
-        rows["digest"] += [exchange.answered_by.digest] * count
-        rows["latency_ms"] += [exchange.seconds * 1000] * count
-        rows["status"] += [exchange.status] * count
-        rows["fallback"] += [exchange.fallback] * count
-        answer, shadow = exchange.answer, exchange.shadow_answer
-        rows["score"] += [_one_score(score) for score in exchange.scores()]
-        rows["label"] += answer.labels if answer is not None and answer.labels is not None else [None] * count
-        rows["shadow_score"] += [_one_score(score) for score in shadow.scores] if shadow is not None else [None] * count
+    # One entry per row; nearly every request has just one.
+    owners = exchanges if all(len(e.rows) == 1 for e in exchanges) else [e for e in exchanges for _ in e.rows]
+    rows: dict[str, list[Any]] = {
+        "request_id": [identity for e in exchanges for identity in e.row_ids()],
+        "time": [int(e.at * 1e6) for e in owners],
+        "arm": [e.arm for e in owners],
+        "version": [e.answered_by.version for e in owners],
+        "digest": [e.answered_by.digest for e in owners],
+        "latency_ms": [e.seconds * 1000 for e in owners],
+        "status": [e.status for e in owners],
+        "fallback": [e.fallback for e in owners],
+        "score": [_one_score(score) for e in exchanges for score in e.scores()],
+        "label": [label for e in exchanges for label in _labels(e.answer, len(e.rows))],
+        "shadow_score": [_one_score(score) for e in exchanges for score in _scores(e.shadow_answer, len(e.rows))],
+    }
     columns = [pa.array(rows[name], kind) for name, kind in _COLUMNS.items()]
     struct = inputs_type(signature)
     inputs = [_input_array(exchanges, struct.field(i)) for i in range(struct.num_fields)]
@@ -215,6 +216,14 @@ _COLUMNS: dict[str, pa.DataType] = {
     "label": pa.string(),
     "shadow_score": pa.float64(),
 }
+
+
+def _labels(answer: Answer | None, rows: int) -> Sequence[str | None]:
+    return answer.labels if answer is not None and answer.labels is not None else [None] * rows
+
+
+def _scores(answer: Answer | None, rows: int) -> Sequence[Any]:
+    return answer.scores if answer is not None else [None] * rows
 
 
 def _one_score(score: Any) -> float | None:
