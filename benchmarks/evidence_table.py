@@ -244,8 +244,8 @@ def page(plan: RolloutPlan, found: list[Row], kept: list[Check], runs: int) -> s
         + ". Requests are the candidate's; for label loss they are labelled pairs of the shadow.",
         "",
         "Each metric is played alone, as it decides within one step; budgets over metrics, steps and looks are those "
-        "of `deploy.statistics.budget`. Assumptions: requests are independent given the candidate (see concepts.md for "
-        "keys whose requests are not), and effects are there from the start.",
+        "of fairlead.deploy.statistics.budget. Assumptions: requests are independent given the candidate (see "
+        "concepts.md for keys whose requests are not), and effects are there from the start.",
         "",
     ]
     for evidence in dict.fromkeys(row.evidence for row in found):
