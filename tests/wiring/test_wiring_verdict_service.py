@@ -1,11 +1,13 @@
 """The verdict service over real HTTP: right answers, refusals with codes, a token, and never a 5xx for bad input."""
 
+import argparse
 import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairlead.cli.rollout_verdicts import beside_rollout, port_number
 from fairlead.clock import SystemClock
 from fairlead.deploy.rollout.lease import Lease, lease_key
 from fairlead.deploy.rollout.plan import plan_from_spec
@@ -267,3 +270,25 @@ def test_the_token_is_its_own_and_only_its_owner_reads_it(tmp_path: Path, monkey
     monkeypatch.setenv("FAIRLEAD_VERDICTS_TOKEN_FILE", str(tmp_path / "missing"))
     with pytest.raises(ServeError):
         ensure_verdicts_token(tmp_path)
+
+
+def test_a_host_answers_beside_its_loop_and_only_while_it_runs(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.put(phase=Phase.CANARY, weight=10.0)
+    context = SimpleNamespace(store=service.store, project=SimpleNamespace(project=MODEL), base=tmp_path)
+    args = argparse.Namespace(metrics_port=0, metrics_host="127.0.0.1")
+    with beside_rollout(args, context):
+        url = capsys.readouterr().err.split()[-1]
+        assert "fairlead_rollout_open" in httpx.get(url).text
+        assert httpx.get(url.replace("/metrics", "/v1/verdict?version=2")).status_code == 401
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+    with beside_rollout(argparse.Namespace(metrics_port=None), context):
+        assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["-1", "65536", "http", "", "8_600", "٨"])
+def test_what_is_no_port_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no port"):
+        port_number(text)

@@ -36,13 +36,14 @@ NAMES: Mapping[str, str] = {
 _TESTS: Mapping[str, str] = {
     "failures": "sequential probability ratio test",
     "shadow_failures": "sequential probability ratio test",
-    "error_rate": "confidence sequences of two rates",
+    "error_rate": "sequential two-sample test of rates",
     "slow_rate": "confidence sequence of a rate",
     "shadow_flips": "confidence sequence of a rate",
     "shadow_slow": "confidence sequence of a rate",
     "shadow_score_difference": "confidence sequence of a mean",
     "loss": "confidence sequence of a mean",
     "skew": "distance of distributions",
+    "split": "sequential test of the split",
 }
 _CUT_NOTE = (
     "The shaded interval holds at every look at once; PASS when all of it is on the good side of the bound, FAIL when "
@@ -178,7 +179,8 @@ def error_spent(metric: MetricVerdict) -> str:
 
 
 def _test(metric: MetricVerdict) -> str:
-    return str(metric.details.get("test") or _TESTS.get(metric.metric, ""))
+    known = "sequential comparison of a quantile" if metric.metric.startswith("latency_") else ""
+    return str(metric.details.get("test") or _TESTS.get(metric.metric, known))
 
 
 def _interval_row(metric: MetricVerdict) -> IntervalRow:
