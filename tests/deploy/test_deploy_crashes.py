@@ -9,11 +9,11 @@ import pytest
 from deploy_world import CANDIDATE, CHAMPION, MODEL, World, plan
 
 from fairlead.deploy.backends.serving import ServingEffects
-from fairlead.deploy.rollout.engine import settled, wish
 from fairlead.deploy.rollout.lease import LEASE_SECONDS, LeaseWatch, host_of
 from fairlead.deploy.rollout.loop import RolloutLoop
 from fairlead.deploy.rollout.newer import Newer, make_way
 from fairlead.deploy.rollout.start import load, send_command
+from fairlead.deploy.rollout.wishes import settled, wish
 from fairlead.errors import RolloutError, StaleGeneration, StoreError
 from fairlead.records.rollout import Phase, RolloutRecord
 

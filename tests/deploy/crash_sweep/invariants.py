@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fairlead.deploy.rollout import tally
-from fairlead.deploy.rollout.engine import same_traffic, settled, wish
 from fairlead.deploy.rollout.start import list_rollouts
 from fairlead.deploy.rollout.verdicts import required
+from fairlead.deploy.rollout.wishes import same_traffic, settled, wish
 from fairlead.errors import FairleadError
 from fairlead.records.codec import from_value
 from fairlead.records.evidence import Verdict
@@ -73,6 +73,7 @@ class Monitor:
         self._records: dict[str, RolloutRecord] = {}
         self._parsed: dict[str, bytes] = {}
         self._told: dict[str, _Parsed] = {}
+        self._sums: dict[str, tuple[Any, Any]] = {}
         self._champion: tuple[bytes, int | None] = (b"", None)
         self._in_charge: dict[str, int] = {}
         self._deposed: set[int] = set()
@@ -143,6 +144,7 @@ class Monitor:
     def _parse(self, data: bytes) -> RolloutRecord:
         """A record. What does not change or was parsed before is not parsed again; what decides nothing is left out."""
         value = orjson.loads(data) | _LEFT_OUT
+        self._sums[value["id"]] = value.pop("carried"), value.pop("seen")
         before, told = self._told.get(value["id"]), value["decisions"]
         constant = {name: value[name] for name in _CONSTANT}
         if before is None or before.constant != constant or told[: len(before.told)] != before.told:
@@ -197,22 +199,31 @@ class Monitor:
             must(bool(passed), f"5: {decision.phase_after} without a recorded PASS")
 
     def _evidence(self, record: RolloutRecord) -> None:
-        world, counted = self._world, tally.total(record)
-        calls = world.serving.calls.get(record.candidate.digest, 0)
-        pairs = world.serving.pairs.get((record.champion.digest, record.candidate.digest), 0)
-        must(counted.candidate.failures.n <= calls, f"7: {counted.candidate.failures.n} calls counted of {calls}")
-        must(counted.pairs.shadow_failures.n <= pairs, f"7: {counted.pairs.shadow_failures.n} pairs of {pairs}")
-        must(counted.candidate.failures.n >= 0 and counted.champion.failures.n >= 0, "7: fewer than no calls")
-        if (
-            self.exact
-            and world.serving.starts == 1 + int(record.id)
-            and record.seen is not None
-            and record.applied_generation
-        ):
-            must(
-                counted.candidate.failures.n == record.seen.candidate.failures.n,
-                "7: the record does not count what the servers show",
-            )
+        serving, (carried, seen) = self._world.serving, self._sums[record.id]
+        if seen is None:
+            return
+        ours, turned = (
+            (record.champion.digest, record.candidate.digest),
+            (record.candidate.digest, record.champion.digest),
+        )
+        calls, copies = serving.calls.get(record.candidate.digest, 0), serving.pairs.get(ours, 0)
+        compared = copies + serving.pairs.get(turned, 0)
+
+        def counted(*path: str) -> int:
+            numbers = []
+            for value in (carried, seen):
+                for name in path:
+                    value = value[name]
+                numbers.append(int(value["n"]))
+            return sum(numbers)
+
+        candidate, champion = counted("candidate", "failures"), counted("champion", "failures")
+        must(0 <= candidate <= calls, f"7: {candidate} calls counted of {calls}")
+        must(champion >= 0, f"7: {champion} calls of the champion counted")
+        must(counted("pairs", "shadow_failures") <= copies, f"7: more copies counted than the {copies} that were")
+        must(counted("pairs", "difference") <= compared, f"7: more pairs counted than the {compared} that were")
+        if self.exact and serving.starts == 1 + int(record.id) and record.applied_generation:
+            must(candidate == seen["candidate"]["failures"]["n"], "7: not counted what the servers show")
 
     # --- traffic -----------------------------------------------------------------------------------------------------
     def _traffic_changed(self, before: Release, ready: bool, surface: str) -> None:

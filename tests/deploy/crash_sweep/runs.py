@@ -8,8 +8,8 @@ from crash_sweep.faults import KILLS, Fault, Faults, Killed, Way, ways_for
 from crash_sweep.invariants import Ending, Violation, check_end, must
 from crash_sweep.scenarios import SCENARIOS, Scenario
 from crash_sweep.world import Misled, World
-from fairlead.deploy.rollout.engine import settled
 from fairlead.deploy.rollout.lease import LEASE_SECONDS
+from fairlead.deploy.rollout.wishes import settled
 from fairlead.errors import RolloutError
 from fairlead.records.rollout import Observation, Phase, RolloutRecord
 
@@ -178,8 +178,8 @@ def every_write(references: References) -> Iterator[Run]:
 
 
 def share(references: References) -> list[Run]:
-    """What the unit tests run, some 3,000: every write of every story, each in a quarter of the ways it can go wrong, so
-    that each way meets each kind of write many times; and a part of everything else."""
+    """What the unit tests run, some 3,000: every write of every story, each in a quarter of the ways in which it can go
+    wrong, so that each way meets each kind of write many times; and a part of everything else."""
     single = [run for number, run in enumerate(every_write(references)) if number % 4 == 0]
     hosts = [run for number, run in enumerate(two_hosts(references)) if number % 7 == 0]
     clock = [run for number, run in enumerate(clocks(references)) if number % 4 == 0]

@@ -42,12 +42,10 @@ class Scenario:
         return World(self.behaviour, plan(**self.changes), helm=helm, rate=self.rate, **options)
 
 
-def at(phase: Phase, weight: float | None = None, *, confirmed: bool = False) -> When:
-    """When the rollout is in `phase` (at `weight`), and the servers are where the record is."""
+def at(phase: Phase, *, confirmed: bool = False) -> When:
+    """When the rollout is in `phase` (and the servers are where the record is)."""
     return lambda world, record: (
-        record.phase is phase
-        and (weight is None or record.weight == weight)
-        and (not confirmed or record.applied_generation == record.release_generation)
+        record.phase is phase and (not confirmed or record.applied_generation == record.release_generation)
     )
 
 
@@ -103,9 +101,9 @@ def _resume_and_trust(world: World) -> None:
 
 
 SCENARIOS: Mapping[str, Scenario] = {
-    "promote": Scenario(Phase.PROMOTED),
-    "no shadow": Scenario(Phase.PROMOTED, changes={"shadow": "off", "steps": [30]}),
-    "blue-green": Scenario(Phase.PROMOTED, changes={"steps": [100], "watch": 2}),
+    "promote": Scenario(Phase.PROMOTED, changes={"steps": [20, 50]}),
+    "no shadow": Scenario(Phase.PROMOTED, changes={"shadow": "off"}),
+    "blue-green": Scenario(Phase.PROMOTED, changes={"steps": [100], "watch": 1}),
     "bad in shadow": Scenario(Phase.ABORTED, Behaviour(difference=0.3)),
     "bad in canary": Scenario(Phase.ABORTED, Behaviour(failure_rate=0.5), {"shadow": "off"}),
     "never loads": Scenario(Phase.ABORTED, Behaviour(load_error="digest mismatch"), helm=False),
@@ -122,17 +120,17 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "traffic set by hand": Scenario(
         Phase.PROMOTED,
-        events=(Event(at(Phase.CANARY, 50, confirmed=True), _by_hand),),
+        events=(Event(at(Phase.CANARY, confirmed=True), _by_hand),),
         resumed=(_resume_and_trust,),
         helm=False,
     ),
     "helm rollback by hand": Scenario(
         Phase.PROMOTED,
-        events=(Event(at(Phase.CANARY, 50, confirmed=True), _helm_rollback),),
+        events=(Event(at(Phase.CANARY, confirmed=True), _helm_rollback),),
         resumed=(_resume_and_trust,),
         serving=False,
     ),
-    "watched to the end": Scenario(Phase.PROMOTED, changes={"watch": 2}),
+    "watched to the end": Scenario(Phase.PROMOTED, changes={"watch": 1}),
     "regression while watched": Scenario(
         Phase.ABORTED, changes={"watch": 30}, events=(Event(at(Phase.WATCHING), _break_down),)
     ),
@@ -149,7 +147,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "superseded": Scenario(Phase.PROMOTED, events=(Event(at(Phase.CANARY), newer("supersede")),)),
     "superseded while watched": Scenario(
-        Phase.PROMOTED, changes={"watch": 4}, events=(Event(at(Phase.WATCHING), newer("supersede")),), helm=False
+        Phase.PROMOTED, changes={"watch": 1}, events=(Event(at(Phase.WATCHING), newer("supersede")),), helm=False
     ),
     "queued": Scenario(Phase.PROMOTED, events=(Event(at(Phase.CANARY), newer("queue")),), helm=False),
     "servers restart": Scenario(

@@ -11,11 +11,11 @@ from crash_sweep.invariants import Monitor
 from fairlead.deploy.backends.helm import HelmEffects, HelmObserver, HelmRelease
 from fairlead.deploy.backends.helm_program import Revision
 from fairlead.deploy.backends.serving import ServingEffects, ServingObserver
-from fairlead.deploy.rollout.engine import settled
 from fairlead.deploy.rollout.loop import RolloutLoop
 from fairlead.deploy.rollout.newer import Newer, supersede
 from fairlead.deploy.rollout.plan import plan_from_spec
 from fairlead.deploy.rollout.start import load, new_rollout, send_command
+from fairlead.deploy.rollout.wishes import settled
 from fairlead.errors import RolloutError, StoreError
 from fairlead.records.codec import from_json, to_json
 from fairlead.records.release import Arm, Release
@@ -34,7 +34,7 @@ ARMS = tuple(Arm(n, f"bundles/flights/{letter}", f"sha256:{letter * 64}") for n,
 CHAMPION, CANDIDATE, NEWER = ARMS
 SMALL: Mapping[str, Any] = {
     "shadow": {"min_requests": 60},
-    "steps": [20, 50],
+    "steps": [30],
     "canary": {"min_requests": 30, "max_error_rate_increase": 0.2, "max_slow_rate": 0.3, "bad_failure_rate": 0.2},
     "no_data": 60,
 }

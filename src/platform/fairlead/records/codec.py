@@ -5,6 +5,7 @@ A rollout writes and reads its record at each decision, so what a type needs is 
 import dataclasses
 import enum
 import functools
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -20,12 +21,16 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 def to_value(record: Any) -> Any:
     """A JSON-able value of `record`."""
-    kind = type(record)
+    kind: Any = type(record)
     if kind in _PLAIN:
         return record
-    names = _names(kind)
-    if names is not None:
-        return {name: to_value(getattr(record, name)) for name in names}
+    fields = _fields(kind)
+    if fields is not None:
+        names, values = fields
+        return {
+            name: value if type(value) in _PLAIN else to_value(value)
+            for name, value in zip(names, values(record), strict=True)
+        }
     if isinstance(record, enum.Enum):
         return record.value
     if isinstance(record, datetime):
@@ -33,7 +38,7 @@ def to_value(record: Any) -> Any:
     if isinstance(record, Mapping):
         return {str(key): to_value(value) for key, value in record.items()}
     if isinstance(record, (list, tuple, set, frozenset)):
-        return [to_value(value) for value in record]
+        return [value if type(value) in _PLAIN else to_value(value) for value in record]
     return record
 
 
@@ -54,9 +59,14 @@ def from_value(cls: Any, value: Any) -> Any:
 
 
 @functools.cache
-def _names(kind: type) -> tuple[str, ...] | None:
-    """The fields of a dataclass, None for other types."""
-    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+def _fields(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]] | None:
+    """The names of a dataclass's fields and how to get their values, None for other types."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    names = tuple(field.name for field in dataclasses.fields(kind))
+    if len(names) < 2:  # attrgetter gives a tuple for two and more only
+        return names, lambda record: tuple(getattr(record, name) for name in names)
+    return names, operator.attrgetter(*names)
 
 
 def _read(reader: Callable[[Any], Any], value: Any) -> Any:
@@ -86,7 +96,7 @@ def _reader(cls: Any) -> Callable[[Any], Any]:
         values = _reader(arguments[1])
         return lambda value: {key: _read(values, item) for key, item in value.items()}
     if dataclasses.is_dataclass(cls):
-        return functools.partial(_read_record, typing.cast(type, cls))
+        return _record_reader(typing.cast(type, cls))
     if isinstance(cls, type) and issubclass(cls, enum.Enum):
         return cls
     if cls is datetime:
@@ -96,16 +106,21 @@ def _reader(cls: Any) -> Callable[[Any], Any]:
     return _same
 
 
-def _read_record(cls: type, value: Mapping[str, Any]) -> Any:
-    known = {}
-    for name, hint in _hints(cls):
-        if name in value:
-            item = value[name]
-            known[name] = item if item is None or hint is _same else hint(item)
-    return cls(**known)
+def _record_reader(cls: type) -> Callable[[Any], Any]:
+    """How a JSON object becomes a dataclass. Its fields are looked at when the first one is read, so that a type may
+    contain itself."""
+    readers: list[tuple[str, Callable[[Any], Any] | None]] = []
 
+    def read(value: Mapping[str, Any]) -> Any:
+        if not readers:
+            hints = typing.get_type_hints(cls)
+            kinds = ((field.name, _reader(hints[field.name])) for field in dataclasses.fields(cls) if field.init)
+            readers.extend((name, None if reader is _same else reader) for name, reader in kinds)
+        known = {}
+        for name, reader in readers:
+            if name in value:
+                item = value[name]
+                known[name] = item if reader is None or item is None else reader(item)
+        return cls(**known)
 
-@functools.cache
-def _hints(cls: type) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    hints = typing.get_type_hints(cls)
-    return tuple((field.name, _reader(hints[field.name])) for field in dataclasses.fields(cls) if field.init)
+    return read

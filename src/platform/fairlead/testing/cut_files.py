@@ -11,6 +11,7 @@ import enum
 import io
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -60,7 +61,8 @@ class CutFiles:
         def counted_open(path: Any, flags: int, *rest: Any, **named: Any) -> int:
             if not flags & (os.O_WRONLY | os.O_RDWR) or not self._ours(path):
                 return int(real["open"](path, flags, *rest, **named))
-            return self._call("open", lambda: self._opened(path, int(real["open"](path, flags, *rest, **named))))
+            call = partial(real["open"], path, flags, *rest, **named)
+            return int(self._call("open", lambda: self._opened(path, int(call()))))
 
         def counted_io_open(path: Any, mode: str = "r", *rest: Any, **named: Any) -> Any:
             if not set(mode) & set("wxa+") or not self._ours(path):
@@ -152,7 +154,11 @@ class CutFiles:
     def _removed(self, path: str, real: Callable[[str], None]) -> None:
         before = Path(path).read_bytes()
         real(path)
-        self._undo.append((str(Path(path).parent), lambda: Path(path).write_bytes(before) and None))
+
+        def undo() -> None:
+            Path(path).write_bytes(before)
+
+        self._undo.append((str(Path(path).parent), undo))
 
     def _lose(self) -> None:
         if self._cut is Cut.KILLED:

@@ -13,8 +13,8 @@ from fairlead.clock import Clock, SystemClock
 from fairlead.deploy.backends.helm import HelmEffects, HelmObserver, HelmRelease
 from fairlead.deploy.backends.helm_program import HelmProgram
 from fairlead.deploy.backends.helm_values import traffic_values
-from fairlead.deploy.rollout.engine import same_traffic
 from fairlead.deploy.rollout.loop import Observe
+from fairlead.deploy.rollout.wishes import same_traffic
 from fairlead.errors import ClusterIncomplete, FairleadError, ServeError, ServerUnreachable, SpecError
 from fairlead.kube import Cluster, open_cluster
 from fairlead.kube.kinds import EVENTS, RAYSERVICES, SECRETS

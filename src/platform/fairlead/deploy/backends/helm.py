@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from fairlead.deploy.backends.helm_program import DEPLOYED, Revision
 from fairlead.deploy.backends.helm_values import traffic_values
 from fairlead.deploy.backends.serving import Aliases, ServingApi, ServingEffects
-from fairlead.deploy.rollout.engine import same_traffic, wish
 from fairlead.deploy.rollout.start import load
+from fairlead.deploy.rollout.wishes import same_traffic, wish
 from fairlead.errors import ClusterConflict, StaleGeneration
 from fairlead.logs import get_logger
 from fairlead.records.release import Arm, Release

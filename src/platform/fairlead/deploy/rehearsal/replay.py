@@ -15,7 +15,8 @@ import numpy as np
 from fairlead.deploy.rehearsal.arrays import Floats
 from fairlead.deploy.rehearsal.recorded import Recording
 from fairlead.deploy.rollout import tally as sums
-from fairlead.deploy.rollout.engine import step, wish
+from fairlead.deploy.rollout.engine import step
+from fairlead.deploy.rollout.wishes import wish
 from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate, latency_bin
 from fairlead.records.rollout import (
     TERMINAL,

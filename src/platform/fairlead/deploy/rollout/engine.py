@@ -22,13 +22,25 @@ from datetime import datetime
 
 from fairlead.deploy.rollout import sentences as say
 from fairlead.deploy.rollout import tally as sums
-from fairlead.deploy.rollout.actions import Action, Notify, Promote, Retire, SetTraffic
+from fairlead.deploy.rollout.actions import Action, Notify
 from fairlead.deploy.rollout.commands import refusal
 from fairlead.deploy.rollout.course import noted
+from fairlead.deploy.rollout.decisions import enter
 from fairlead.deploy.rollout.verdicts import hopeless, judge, required
+from fairlead.deploy.rollout.wishes import (
+    confirmed,
+    outbid,
+    overtaken,
+    reconcile,
+    same_traffic,
+    settled,
+    taken_over,
+    trouble_of,
+    wish,
+    wrong_champion,
+)
 from fairlead.records.evidence import MetricVerdict, Verdict
-from fairlead.records.release import Release
-from fairlead.records.rollout import TERMINAL, Decision, Observation, Phase, RolloutRecord, Tally
+from fairlead.records.rollout import TERMINAL, Observation, Phase, RolloutRecord
 
 ENGINE = "engine"
 FRESH_SECONDS = 60.0
@@ -49,37 +61,7 @@ def step(record: RolloutRecord, observation: Observation, now: datetime) -> tupl
         record = _take_command(record, observation, now)
     else:
         record = _decide(record, observation, now)
-    return record, _reconcile(record, observation) + _tell(record)
-
-
-def settled(record: RolloutRecord) -> bool:
-    """True when the rollout has ended and the servers confirmed how."""
-    return record.phase in TERMINAL and record.applied_generation >= record.release_generation
-
-
-def wish(record: RolloutRecord) -> Release:
-    """The Release that should be live in the record's state."""
-    phase = sums.counting_phase(record)
-    warm = record.plan.watch_seconds > 0 and phase in (Phase.PROMOTING, Phase.WATCHING)
-    champion, candidate = record.champion, record.candidate
-    if phase in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED):
-        champion, other = candidate, (record.rollback_target if warm else None)
-        weight = shadow = 0.0
-    elif phase in (Phase.ABORTING, Phase.ABORTED):
-        champion, other, weight, shadow = record.rollback_target, None, 0.0, 0.0
-    else:
-        other, weight, shadow = candidate, record.weight, record.shadow_percent
-    return Release(
-        model=record.model,
-        generation=record.release_generation,
-        champion=champion,
-        candidate=other,
-        candidate_weight=weight,
-        shadow_percent=shadow,
-        rollout=record.id,
-        note=f"rollout {record.id}: {say.stage(record)}",
-        latency_bound_ms=record.plan.latency_bound_ms,
-    )
+    return record, reconcile(record, observation) + _tell(record)
 
 
 # --- taking in what was seen -----------------------------------------------------------------------------------------
@@ -90,64 +72,14 @@ def _absorb(record: RolloutRecord, observation: Observation, now: datetime) -> R
     if observation.skew:
         record = replace(record, skew=observation.skew)
     record = sums.absorb(record, observation, now)
-    trouble = _trouble(record, observation)
+    trouble = trouble_of(record, observation)
     since = (record.trouble_since or now.isoformat()) if trouble else ""
     return replace(record, trouble_since=since)
 
 
-def same_traffic(a: Release, b: Release) -> bool:
-    """True when two Releases send the same requests to the same bundles."""
-    return (a.champion, a.candidate, a.candidate_weight, a.shadow_percent) == (
-        b.champion,
-        b.candidate,
-        b.candidate_weight,
-        b.shadow_percent,
-    )
-
-
-def _confirmed(record: RolloutRecord) -> bool:
-    return record.applied_generation == record.release_generation
-
-
-def _trouble(record: RolloutRecord, observation: Observation) -> str:
-    """Why nothing can be decided now, or ""."""
-    if observation.error:
-        return observation.error
-    if observation.release is None:
-        return "the servers do not say what they apply"
-    live = observation.release.champion
-    if record.applied_generation == 0 and live.digest not in (record.champion.digest, record.candidate.digest):
-        return f"the servers' champion is version {live.version}, this rollout's is {say.arm(record.champion)}"
-    if not _confirmed(record):
-        note = f" ({observation.note})" if observation.note else ""
-        return f"the servers have not confirmed release {record.release_generation} yet{note}"
-    if record.phase in (Phase.STARTING, Phase.SHADOW, Phase.CANARY) and not observation.candidate_ready:
-        return "the candidate is not ready"
-    return ""
-
-
 def _pending(record: RolloutRecord, observation: Observation) -> str:
     note = f" ({observation.note})" if observation.note else ""
-    return _trouble(record, observation) or f"waiting for the registry{note}"
-
-
-def _taken_over(record: RolloutRecord, observation: Observation) -> bool:
-    """True when somebody else set the traffic after this rollout did."""
-    return record.applied_generation > 0 and _overtaken(record, observation)
-
-
-def _overtaken(record: RolloutRecord, observation: Observation) -> bool:
-    release = observation.release
-    return (
-        release is not None
-        and release.generation > record.release_generation
-        and not same_traffic(release, wish(record))
-    )
-
-
-def _wrong_champion(record: RolloutRecord, observation: Observation) -> bool:
-    release = observation.release
-    return release is not None and release.champion.digest not in (record.champion.digest, record.candidate.digest)
+    return trouble_of(record, observation) or f"waiting for the registry{note}"
 
 
 # --- deciding --------------------------------------------------------------------------------------------------------
@@ -156,9 +88,9 @@ def _decide(record: RolloutRecord, observation: Observation, now: datetime) -> R
     if phase is Phase.ABORTING:
         return _finish_abort(record, observation, now)
     if phase in TERMINAL:  # whoever set the traffic after the end is in charge, and needs no confirmation from us
-        over = _overtaken(record, observation)
+        over = overtaken(record, observation)
         return replace(record, applied_generation=record.release_generation) if over else record
-    if _taken_over(record, observation):
+    if taken_over(record, observation):
         if phase is Phase.PAUSED and record.pause_kind == "taken_over":
             return record
         release = observation.release
@@ -175,7 +107,7 @@ def _decide(record: RolloutRecord, observation: Observation, now: datetime) -> R
 def _decide_starting(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
     if observation.candidate_error:
         return _abort(record, observation, now, ENGINE, _cannot_start(observation))
-    trouble = _trouble(record, observation)
+    trouble = trouble_of(record, observation)
     if not trouble:
         shadow = record.plan.shadow_percent > 0
         what = f"{say.arm(record.candidate)} is ready"
@@ -185,9 +117,9 @@ def _decide_starting(record: RolloutRecord, observation: Observation, now: datet
         else:
             target = replace(record, phase=Phase.CANARY, step=0, weight=record.plan.steps[0])
             sentence = f"{what}, no shadow: canary of {say.weight(target.weight)} begins"
-        return _enter(record, target, observation, now, ENGINE, sentence)
-    if record.applied_generation == 0 and not _wrong_champion(record, observation):
-        record = _outbid(record, observation)
+        return enter(record, target, observation, now, ENGINE, sentence)
+    if record.applied_generation == 0 and not wrong_champion(record, observation):
+        record = outbid(record, observation)
     return _hold_in_trouble(record, observation, now, trouble)
 
 
@@ -206,10 +138,10 @@ def _decide_measuring(record: RolloutRecord, observation: Observation, now: date
         return _abort(record, observation, now, ENGINE, _cannot_start(observation))
     if record.phase is Phase.PAUSED:
         return replace(record, status=f"paused: {record.pause_reason}")
-    trouble = _trouble(record, observation)
+    trouble = trouble_of(record, observation)
     if trouble:
         return _hold_in_trouble(record, observation, now, trouble)
-    silent = _age(max(record.last_data_at, record.phase_since, record.deadline_from, record.hosted_since), now)
+    silent = age(max(record.last_data_at, record.phase_since, record.deadline_from, record.hosted_since), now)
     if silent > record.plan.no_data_seconds:
         reason = f"no requests for {say.seconds(silent)}; traffic stays as it is"
         return _pause(record, observation, now, "no_data", reason)
@@ -236,7 +168,7 @@ def _worth_completing(
         record.phase is Phase.SHADOW
         and not complete
         and all(metric.metric in COMPARISONS for metric in failed)
-        and _age(record.phase_since, now) < COMPLETE_SECONDS
+        and age(record.phase_since, now) < COMPLETE_SECONDS
     )
 
 
@@ -245,7 +177,7 @@ def _decide_advance(
 ) -> RolloutRecord:
     minimum = _min_requests(record)
     enough = record.last_requests >= minimum
-    fresh = bool(record.last_data_at) and _age(record.last_data_at, now) <= min(
+    fresh = bool(record.last_data_at) and age(record.last_data_at, now) <= min(
         FRESH_SECONDS, record.plan.no_data_seconds
     )
     waiting = [m for m in metrics if required(m) and m.verdict is not Verdict.PASS]
@@ -254,7 +186,7 @@ def _decide_advance(
     stuck = [m for m in waiting if hopeless(m)]
     if enough and stuck and len(stuck) == len(waiting):
         return _pause(record, observation, now, "inconclusive", "; ".join(m.why for m in stuck))
-    if _age(record.deadline_from or record.started_at, now) > record.plan.max_seconds:
+    if age(record.deadline_from or record.started_at, now) > record.plan.max_seconds:
         reason = f"no verdict within {say.seconds(record.plan.max_seconds)}: " + (
             "; ".join(m.why for m in waiting)
             or f"{say.count(record.last_requests, 'request')} of {minimum:,} that the plan wants"
@@ -264,13 +196,13 @@ def _decide_advance(
 
 
 def _decide_watching(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
-    lasted = _age(record.phase_since, now)
+    lasted = age(record.phase_since, now)
     if lasted >= record.plan.watch_seconds and record.last_requests > 0:
         sentence = (
             f"watched for {say.seconds(lasted)} and {say.count(record.last_requests, 'request')}, nothing failed: "
             f"{say.arm(record.candidate)} stays champion, {say.arm(record.rollback_target)} need not stay warm"
         )
-        return _enter(record, replace(record, phase=Phase.PROMOTED), observation, now, ENGINE, sentence)
+        return enter(record, replace(record, phase=Phase.PROMOTED), observation, now, ENGINE, sentence)
     return replace(record, status=f"watching for {say.seconds(max(0.0, record.plan.watch_seconds - lasted))} more")
 
 
@@ -282,7 +214,7 @@ def _advance(record: RolloutRecord, observation: Observation, now: datetime, act
     if step_after < len(plan.steps):
         target = replace(record, phase=Phase.CANARY, step=step_after, weight=plan.steps[step_after], shadow_percent=0.0)
         sentence = f"{because}. Next: canary {say.weight(target.weight)}"
-        return _enter(record, target, observation, now, actor, sentence)
+        return enter(record, target, observation, now, actor, sentence)
     return _promote(record, observation, now, actor, f"{because}. Next: {say.arm(record.candidate)} becomes champion")
 
 
@@ -290,36 +222,36 @@ def _promote(
     record: RolloutRecord, observation: Observation, now: datetime, actor: str, sentence: str
 ) -> RolloutRecord:
     target = replace(record, phase=Phase.PROMOTING, weight=100.0, shadow_percent=0.0)
-    return _enter(record, target, observation, now, actor, sentence)
+    return enter(record, target, observation, now, actor, sentence)
 
 
 def _abort(record: RolloutRecord, observation: Observation, now: datetime, actor: str, because: str) -> RolloutRecord:
     target = replace(record, phase=Phase.ABORTING, weight=0.0, shadow_percent=0.0)
     sentence = f"{because}. Rolled back: {say.arm(record.rollback_target)} answers everything"
-    return _enter(record, target, observation, now, actor, sentence)
+    return enter(record, target, observation, now, actor, sentence)
 
 
 def _finish_promotion(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
-    if not (_confirmed(record) and record.effects_generation == record.release_generation):
+    if not (confirmed(record) and record.effects_generation == record.release_generation):
         return replace(record, status=_pending(record, observation))
     champion = f"{say.arm(record.candidate)} is champion"
     if record.plan.watch_seconds > 0:
         lasts = say.seconds(record.plan.watch_seconds)
         sentence = f"{champion}; {say.arm(record.rollback_target)} stays warm for {lasts}"
-        return _enter(record, replace(record, phase=Phase.WATCHING), observation, now, ENGINE, sentence, moves=False)
-    return _enter(record, replace(record, phase=Phase.PROMOTED), observation, now, ENGINE, champion, moves=False)
+        return enter(record, replace(record, phase=Phase.WATCHING), observation, now, ENGINE, sentence, moves=False)
+    return enter(record, replace(record, phase=Phase.PROMOTED), observation, now, ENGINE, champion, moves=False)
 
 
 def _finish_abort(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
-    if _confirmed(record) and record.effects_generation == record.release_generation:
+    if confirmed(record) and record.effects_generation == record.release_generation:
         sentence = f"the servers confirmed: {say.arm(record.rollback_target)} answers everything"
-        return _enter(record, replace(record, phase=Phase.ABORTED), observation, now, ENGINE, sentence, moves=False)
-    return replace(_outbid(record, observation), status=_pending(record, observation))
+        return enter(record, replace(record, phase=Phase.ABORTED), observation, now, ENGINE, sentence, moves=False)
+    return replace(outbid(record, observation), status=_pending(record, observation))
 
 
 # --- holding ---------------------------------------------------------------------------------------------------------
 def _hold_in_trouble(record: RolloutRecord, observation: Observation, now: datetime, trouble: str) -> RolloutRecord:
-    lasted = _age(record.trouble_since, now)
+    lasted = age(record.trouble_since, now)
     if lasted > record.plan.no_data_seconds:
         reason = f"for {say.seconds(lasted)}: {trouble}; traffic stays as it is"
         return _pause(record, observation, now, "error", reason)
@@ -329,7 +261,7 @@ def _hold_in_trouble(record: RolloutRecord, observation: Observation, now: datet
 def _pause(record: RolloutRecord, observation: Observation, now: datetime, kind: str, reason: str) -> RolloutRecord:
     resume_phase = sums.counting_phase(record)
     target = replace(record, phase=Phase.PAUSED, resume_phase=resume_phase, pause_reason=reason, pause_kind=kind)
-    return _enter(
+    return enter(
         record, target, observation, now, record.command_by if kind == "person" else ENGINE,
         f"paused at {say.stage(record)}: {reason}", moves=False, keeps_count=True,
     )  # fmt: skip
@@ -342,22 +274,22 @@ def _resume(record: RolloutRecord, observation: Observation, now: datetime, acto
         record, phase=phase, resume_phase=None, pause_reason="", pause_kind="", trouble_since="",
         deadline_from=now.isoformat(),
     )  # fmt: skip
-    if accepted and not _trouble(target, observation):
+    if accepted and not trouble_of(target, observation):
         why = f"{actor} resumed and so accepted at {say.stage(record)}: {record.pause_reason}"
         return _advance(target, observation, now, actor, why)
     if _candidate_is_gone(target, observation):  # it gets weight again only when it is loaded, so it starts over
         target = replace(target, phase=Phase.STARTING, step=0, weight=0.0, shadow_percent=0.0)
         sentence = f"resumed: {say.arm(record.candidate)} was taken from the servers, and is brought up again"
-        return _enter(record, target, observation, now, actor, sentence)
+        return enter(record, target, observation, now, actor, sentence)
     sentence = f"resumed at {say.stage(target)}"
-    moves = not _confirmed(record) or _overtaken(record, observation)
-    return _enter(record, target, observation, now, actor, sentence, moves=moves, keeps_count=True)
+    moves = not confirmed(record) or overtaken(record, observation)
+    return enter(record, target, observation, now, actor, sentence, moves=moves, keeps_count=True)
 
 
 def _candidate_is_gone(record: RolloutRecord, observation: Observation) -> bool:
     """True when somebody set traffic without our candidate while it was being measured."""
     release = observation.release
-    measured = record.phase in (Phase.SHADOW, Phase.CANARY) and _overtaken(record, observation)
+    measured = record.phase in (Phase.SHADOW, Phase.CANARY) and overtaken(record, observation)
     return (
         measured
         and release is not None
@@ -386,7 +318,7 @@ def _take_command(record: RolloutRecord, observation: Observation, now: datetime
     no = refusal(record, command, observation)
     if no or (command == "abort" and record.phase is Phase.ABORTING):
         sentence = f"{command} refused: {no}" if no else "abort: it is being rolled back already"
-        return _enter(record, record, observation, now, actor, sentence, moves=False, keeps_count=True)
+        return enter(record, record, observation, now, actor, sentence, moves=False, keeps_count=True)
     if command == "abort":
         return _abort(record, observation, now, actor, f"{actor} aborted at {say.stage(record)}")
     if command == "pause":
@@ -395,115 +327,20 @@ def _take_command(record: RolloutRecord, observation: Observation, now: datetime
         return _resume(record, observation, now, actor)
     if sums.counting_phase(record) is Phase.WATCHING:
         sentence = f"{actor} ended the watch: {say.arm(record.candidate)} stays champion"
-        return _enter(record, replace(record, phase=Phase.PROMOTED), observation, now, actor, sentence)
+        return enter(record, replace(record, phase=Phase.PROMOTED), observation, now, actor, sentence)
     evidence = _all_why(judge(record, observation)) or "no evidence yet"
     sentence = f"{actor} promoted at {say.stage(record)}. Evidence at that moment: {evidence}"
     return _promote(record, observation, now, actor, sentence)
 
 
-# --- writing a decision ----------------------------------------------------------------------------------------------
-def _enter(
-    record: RolloutRecord,
-    target: RolloutRecord,
-    observation: Observation,
-    now: datetime,
-    actor: str,
-    sentence: str,
-    *,
-    moves: bool = True,
-    keeps_count: bool = False,
-) -> RolloutRecord:
-    """Write a decision: from `record` to `target`. `moves`: the wished Release changes and gets a new generation;
-    `keeps_count`: the evidence of the step goes on."""
-    at = now.isoformat()
-    generation = _above(record, observation)
-    metrics = judge(record, observation)
-    whole, part = sums.total(record), sums.of_step(record)
-    decision = Decision(
-        at=at,
-        generation=generation,
-        actor=actor,
-        phase_before=record.phase,
-        phase_after=target.phase,
-        weight_before=record.weight,
-        weight_after=target.weight,
-        sentence=sentence,
-        metrics=metrics,
-        skew=tuple(finding for finding in record.skew if finding.skewed),
-        evidence=_facts(whole, part, observation),
-    )
-    target = replace(
-        target,
-        generation=generation,
-        release_generation=generation if moves else target.release_generation,
-        overruled=observation.foreign if moves else target.overruled,
-        decisions=(*record.decisions, decision),
-        last_metrics=metrics or record.last_metrics,
-        status=sentence,
-        command="",
-        command_by="",
-        failed=(),
-    )
-    if target.phase is not Phase.PAUSED:
-        target = replace(target, resume_phase=None, pause_reason="", pause_kind="")
-    if keeps_count:
-        return target
-    return replace(
-        target,
-        phase_since=at,
-        step_start=whole,
-        step_baseline={
-            "pairs": sums.num_pairs(whole),
-            "candidate_requests": whole.candidate.failures.n,
-            "champion_requests": whole.champion.failures.n,
-            "user_failures": whole.user_failures,
-        },
-        last_requests=0,
-        last_data_at="",
-        trouble_since="",
-    )
-
-
-def _facts(whole: Tally, part: Tally, observation: Observation) -> dict[str, object]:
-    """The counts behind a decision."""
-    return {
-        "pairs": sums.num_pairs(whole),
-        "shadow_dropped": whole.pairs.dropped,
-        "candidate_requests": whole.candidate.failures.n,
-        "candidate_failures": whole.candidate.failures.events,
-        "step_candidate_requests": part.candidate.failures.n,
-        "step_champion_requests": part.champion.failures.n,
-        "labelled_pairs": whole.pairs.loss_difference.n,
-        "user_failures": whole.user_failures,
-        "latency_p50_ms": whole.candidate.latency_p50_ms,
-        "latency_p99_ms": whole.candidate.latency_p99_ms,
-        "requests_per_second": observation.requests_per_second,
-        "retraining_noise": observation.retraining_noise,
-    }
-
-
-def _above(record: RolloutRecord, observation: Observation) -> int:
-    live = observation.release.generation if observation.release is not None else 0
-    return max(record.generation, live) + 1
-
-
-def _outbid(record: RolloutRecord, observation: Observation) -> RolloutRecord:
-    """Ask again with a generation above what the servers have, when they have something else of at least ours."""
-    release = observation.release
-    if release is None or release.generation < record.release_generation or same_traffic(release, wish(record)):
-        if release is not None and release.generation > record.release_generation:
-            return replace(record, release_generation=release.generation, generation=release.generation,
-                           applied_generation=release.generation)  # fmt: skip
-        return record
-    generation = _above(record, observation)
-    return replace(record, generation=generation, release_generation=generation)
+# --- small things ----------------------------------------------------------------------------------------------------
 
 
 def _min_requests(record: RolloutRecord) -> int:
     return record.plan.shadow_min_requests if record.phase is Phase.SHADOW else record.plan.min_requests
 
 
-def _age(since: str, now: datetime) -> float:
+def age(since: str, now: datetime) -> float:
     # Never below zero: a clock that was set back must not make anything look as if it came from the future.
     return max(0.0, (now - datetime.fromisoformat(since)).total_seconds()) if since else 0.0
 
@@ -521,34 +358,3 @@ def _tell(record: RolloutRecord) -> tuple[Action, ...]:
     return tuple(
         Notify(number, decision) for number, decision in enumerate(record.decisions) if number >= record.notified
     )
-
-
-def _reconcile(record: RolloutRecord, observation: Observation) -> tuple[Action, ...]:
-    """What brings the world to the record's wish. To promote, the registry before the traffic, so that nobody is served
-    by a champion that the registry does not know as such; to roll back, the traffic first. Servers that do
-    not answer are only told to roll back: the release in the store says so even when they come up without us."""
-    phase = sums.counting_phase(record)
-    release = observation.release
-    if (release is None or observation.error) and phase is not Phase.ABORTING:
-        return ()
-    behind = release is None or release.generation < record.release_generation
-    never_ours = record.applied_generation == 0 and phase is Phase.STARTING and _wrong_champion(record, observation)
-    wished = wish(record)
-    traffic: list[Action] = []
-    if behind and not never_ours and not settled(record) and not _too_early(wished, observation):
-        traffic.append(SetTraffic(wished))
-    if record.effects_generation < record.release_generation:
-        if phase is Phase.PROMOTING:
-            return (Promote(record.release_generation), *traffic)
-        if phase is Phase.ABORTING:
-            return (*traffic, Retire(record.release_generation))
-    return tuple(traffic)
-
-
-def _too_early(wished: Release, observation: Observation) -> bool:
-    """True when `wished` gives a candidate more weight that is not ready (any more): a server may have restarted
-    between the decision and now."""
-    live = observation.release
-    if wished.candidate is None or live is None or observation.candidate_ready:
-        return False
-    return wished.candidate_weight > live.candidate_weight

@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 
 from fairlead.clock import Clock
 from fairlead.deploy.rollout.actions import Action, Effects, Notify, Promote, Retire, SetTraffic
-from fairlead.deploy.rollout.engine import settled, step
+from fairlead.deploy.rollout.engine import step
 from fairlead.deploy.rollout.lease import Heartbeat
 from fairlead.deploy.rollout.start import parse_record, read_record, record_key
+from fairlead.deploy.rollout.wishes import settled
 from fairlead.errors import FairleadError, RolloutError, StaleGeneration, StoreError, VersionConflict
 from fairlead.logs import get_logger
 from fairlead.records.codec import to_json

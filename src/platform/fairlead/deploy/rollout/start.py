@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fairlead.clock import Clock
 from fairlead.deploy.rollout.commands import refusal
-from fairlead.deploy.rollout.engine import settled
+from fairlead.deploy.rollout.wishes import settled
 from fairlead.errors import IntegrityError, KeyExists, KeyMissing, RolloutError, RolloutNotFound, VersionConflict
 from fairlead.records.codec import from_json, to_json
 from fairlead.records.release import Arm, Release

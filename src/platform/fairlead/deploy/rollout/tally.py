@@ -79,7 +79,7 @@ def _is_stale(record: RolloutRecord, observation: Observation) -> bool:
     return (
         _arm_went_back(before.champion, raw.champion)
         or _arm_went_back(before.candidate, raw.candidate)
-        or _pairs_went_back(before.pairs, raw.pairs)
+        or (not _turned(before.pairs, raw.pairs) and _pairs_went_back(before.pairs, raw.pairs))
         or raw.user_failures < before.user_failures
     )
 
@@ -92,11 +92,10 @@ def counting_phase(record: RolloutRecord) -> Phase:
 def _own(record: RolloutRecord, observation: Observation, missing: Tally) -> Tally:
     """The counters of the rollout's two digests, whichever arm they are on; `missing` where the server has none."""
     arms = {arm.digest: arm for arm in (observation.champion, observation.candidate) if arm is not None}
-    pairs = observation.pairs
-    if pairs is not None and (pairs.champion_digest, pairs.candidate_digest) != (
-        record.champion.digest,
-        record.candidate.digest,
-    ):
+    pairs, ours = observation.pairs, (record.champion.digest, record.candidate.digest)
+    if pairs is not None and (pairs.candidate_digest, pairs.champion_digest) == ours:
+        pairs = _mirrored(pairs)
+    elif pairs is not None and (pairs.champion_digest, pairs.candidate_digest) != ours:
         pairs = None
     return Tally(
         champion=arms.get(record.champion.digest, missing.champion),
@@ -106,6 +105,26 @@ def _own(record: RolloutRecord, observation: Observation, missing: Tally) -> Tal
     )
 
 
+def _mirrored(pairs: PairEvidence) -> PairEvidence:
+    """Pairs of the watch, in which the old champion is the shadow, as what they say of the candidate: the loss
+    difference the other way round, and nothing of the shadow's own failures. The digests stay as they were, which tells
+    these counters from those of the time before the promotion."""
+    loss = pairs.loss_difference
+    return PairEvidence(
+        pairs.champion_digest,
+        pairs.candidate_digest,
+        flips=pairs.flips,
+        difference=pairs.difference,
+        loss_difference=replace(loss, low=-loss.high, high=-loss.low, total=-loss.total),
+        dropped=pairs.dropped,
+    )
+
+
+def _turned(before: PairEvidence, now: PairEvidence) -> bool:
+    """True when champion and shadow have changed places, and the server counts their pairs anew."""
+    return bool(before.champion_digest) and before.champion_digest != now.champion_digest
+
+
 def _carry(carried: Tally, before: Tally, raw: Tally, restarted: bool) -> Tally:
     """Keep what a counter showed before it went back."""
     champion, candidate, pairs, users = carried.champion, carried.candidate, carried.pairs, carried.user_failures
@@ -113,7 +132,7 @@ def _carry(carried: Tally, before: Tally, raw: Tally, restarted: bool) -> Tally:
         champion = add_arm(champion, before.champion)
     if restarted or _arm_went_back(before.candidate, raw.candidate):
         candidate = add_arm(candidate, before.candidate)
-    if restarted or _pairs_went_back(before.pairs, raw.pairs):
+    if restarted or _turned(before.pairs, raw.pairs) or _pairs_went_back(before.pairs, raw.pairs):
         pairs = add_pairs(pairs, before.pairs)
     if restarted or raw.user_failures < before.user_failures:
         users += before.user_failures

@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from fairlead.clock import Clock
-from fairlead.deploy.rollout.engine import settled
 from fairlead.deploy.rollout.lease import host_of
 from fairlead.deploy.rollout.start import load, rollout_ids
+from fairlead.deploy.rollout.wishes import settled
 from fairlead.deploy.verdict_service import exposition
 from fairlead.deploy.verdict_service.answer import PROMOTE, ROLLBACK, Answer, answer, requests_needed
 from fairlead.deploy.verdict_service.requests import (
