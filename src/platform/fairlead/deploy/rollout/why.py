@@ -228,7 +228,7 @@ def _evidence(record: RolloutRecord, decision: Decision) -> Section:
     taken = (("decided by", decision.actor), ("at", format_instant(decision.at)), ("generation", decision.generation))
     facts = tuple((name.replace("_", " "), _cell(value)) for name, value in decision.evidence.items())
     counted = _counted(decision)
-    narrowed = metric_blocks(decision.metrics, part, counted, f"{decision.phase_after.value}, {counted:,}")
+    narrowed = metric_blocks(decision.metrics, part, counted, f"{decision.phase_after.value} after {counted:,}")
     return Section(
         f"Decision {number}: {_move(decision)}", (Text(decision.sentence), *narrowed, KeyValues((*taken, *facts)))
     )
