@@ -1,5 +1,6 @@
 """Publishing and fetching: whole or not at all, and never from elsewhere."""
 
+import contextlib
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -182,4 +183,20 @@ def test_publishing_that_breaks_at_any_write_leaves_no_bundle_or_a_whole_one(
     else:
         assert len(harmed.writes) == WRITES
         assert harmed.writes[-1] == ("write", f"{uri}/manifest.json")
+    assert fetch_bundle(inner, uri, digest, tmp_path / "late").digest == digest
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.value)
+def test_publishing_into_a_bucket_breaks_no_otherwise(
+    s3_store_uri: str, folder: Path, tmp_path: Path, fault: Fault
+) -> None:
+    inner, digest = open_store(s3_store_uri, tmp_path), Bundle.load(folder).digest
+    uri = f"bundles/flights/{digest_hex(digest)}"
+    with contextlib.suppress(Crash, StoreError):
+        publish(FaultStore(inner, {WRITES - 1: fault}), folder)
+    if fault is not Fault.DUPLICATE:
+        with pytest.raises(BundleDamaged):
+            fetch_bundle(inner, uri, digest, tmp_path / "early")
+        publish(inner, folder)
     assert fetch_bundle(inner, uri, digest, tmp_path / "late").digest == digest

@@ -16,6 +16,7 @@ from fairlead.cli import main
 from fairlead.deploy.rollout.start import list_rollouts
 from fairlead.records.rollout import Phase
 from fairlead.wiring import steps
+from fairlead.wiring.rollouts import begin_rollout, command_rollout, find_rollout
 from fairlead.wiring.serving import client, read_state, wanted_release
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::DeprecationWarning:onnxscript")
@@ -154,6 +155,23 @@ def test_the_way_back_is_one_command_and_the_server_follows(world: World, capsys
     assert (code, version["number"], live(world)["applied"].champion.version) == (0, before, before)
     code, history = world.cli(capsys, "model", "history")
     assert [entry["why"] for entry in history[-2:]] == ["for a moment", "that was wrong"]
+
+
+def test_a_newer_candidate_supersedes_the_open_rollout(world: World) -> None:
+    registry, said = world.context().registry(), []
+    current = registry.get("champion")
+    older, newer = (registry.get(number) for number in (1, 2) if number != current.number)
+    first = begin_rollout(world.context(), current, older)
+    context = world.context("", "deploy.rollout.newer=supersede")
+    second = begin_rollout(context, current, newer, "carl", said.append)
+    assert said == [f"superseding rollout {first.id} of version {older.number}: {first.status}"]
+    ended = find_rollout(context, first.id)
+    assert (ended.phase, ended.decisions[-2].actor) == (Phase.ABORTED, f"carl (for version {newer.number})")
+    assert (second.candidate.version, second.champion.version) == (newer.number, current.number)
+    assert registry.aliases() == {"champion": current.number, "candidate": newer.number}
+    assert begin_rollout(context, current, newer).id == second.id, "the same candidate takes it up again"
+    assert command_rollout(context, second, "abort", "ann").phase is Phase.ABORTED
+    assert registry.aliases() == {"champion": current.number}
 
 
 def test_an_unknown_version_is_refused_with_the_known_ones(world: World, capsys: Cap) -> None:
