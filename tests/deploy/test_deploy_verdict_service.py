@@ -1,9 +1,12 @@
 """What a stored rollout answers other controllers in every state that it can be in; the same as Prometheus metrics."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from deploy_world import CANDIDATE, CHAMPION, MODEL, World, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +22,7 @@ from fairlead.testing.fake_clock import FakeClock
 from fairlead.testing.fake_serving import Behaviour
 from fairlead.testing.memory_store import MemoryStore
 
+K8S = Path(__file__).parents[2] / "k8s"
 FAILED = MetricVerdict("failures", Verdict.FAIL, 0.5, None, 0.05, 10, "5 failures in 10 calls: FAIL", None, {})
 
 
@@ -242,6 +246,15 @@ def test_a_rollout_is_exposed_with_its_evidence() -> None:
         states = [found[at(name, version="2", **{name: str(value)})] for value in values]
         assert sorted(states) == [0.0] * (len(states) - 1) + [1.0]
     assert found[at("decision", version="2", decision="wait")] == 1
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    known = {name for name, _ in samples(render(MODEL, a_record(), hosted=True))}
+    rules = [d for d in yaml.safe_load_all((K8S / "monitoring.yaml").read_text()) if d["kind"] == "PrometheusRule"]
+    (rule,) = [d for d in rules if d["metadata"]["name"] == "fairlead-rollout"]
+    asked = set(re.findall(r"fairlead_rollout_[a-z_]+", str(rule["spec"])))
+    assert asked == {"fairlead_rollout_phase", "fairlead_rollout_open", "fairlead_rollout_hosted"}
+    assert asked <= known
 
 
 def test_without_a_rollout_only_that_is_said() -> None:

@@ -114,6 +114,21 @@ def test_a_record_from_before_there_was_a_course_is_read() -> None:
     assert from_json(RolloutRecord, json.dumps(document).encode()).course == ()
 
 
+def test_a_host_that_takes_over_goes_on_with_the_course() -> None:
+    world = World(HEALTHY, the_plan=plan(steps=[10, 50]))
+    for requests in (100, 500, 1500):
+        world.run(until=lambda r, n=requests: r.phase is Phase.SHADOW and r.last_requests > n)
+    record = world.run()
+    assert [(part.phase, part.weight) for part in record.course] == [
+        ("shadow", 0.0),
+        ("canary", 10.0),
+        ("canary", 50.0),
+    ]
+    for part in record.course:
+        assert all(earlier.requests < later.requests for earlier, later in pairwise(part.looks))
+        assert all(earlier.seconds <= later.seconds for earlier, later in pairwise(part.looks))
+
+
 # --- the report ------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def promoted() -> RolloutRecord:
