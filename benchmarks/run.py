@@ -122,6 +122,9 @@ def document(results: dict[str, Any]) -> str:
         for key, value in result.items():
             if key not in ("goals", "at", "name"):
                 lines += figures(key.replace("_", " "), value)
+        tried = HERE / f"{part_name}_tried.md"
+        if tried.exists():
+            lines += tried.read_text().splitlines()
     return "\n".join(lines) + "\n"
 
 

@@ -27,8 +27,8 @@ class _Direct:
     app: App | None = None
 
 
-def answer_directly(app: App, paths: frozenset[str]) -> None:
-    """Hand requests for `paths` to `app` from now on."""
+def answer_directly(app: App | None, paths: frozenset[str]) -> None:
+    """Hand requests for `paths` to `app` from now on; None: leave them to Ray again."""
     _Direct.app, _Direct.paths = app, paths
 
 
