@@ -175,6 +175,7 @@ def test_the_text_tells_who_why_on_what_budget(promoted: RolloutRecord) -> None:
     assert "by ann" in text
     assert "by engine" in text
     assert "error spent" in text
+    assert re.search(r"traffic of version 2: 0 %, 10 % after \d+ s, 50 % after [\d.]+ (s|min), 100 % after", text)
     assert re.search(r"width of the interval [▁▂▃▄▅▆▇█]{3,}", text)
 
 

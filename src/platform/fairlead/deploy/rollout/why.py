@@ -23,7 +23,7 @@ from fairlead.reports.model import (
     Timeline,
     TimelineStep,
 )
-from fairlead.reports.words import format_instant
+from fairlead.reports.words import format_elapsed, format_instant
 
 LOSS_NOTE = (
     "Why log loss or Brier score alone may not catch a wrong model: when few labels are positive, a model that is "
@@ -72,6 +72,7 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
         f"Rollout {record.id} of {record.model}: version {record.candidate.version} against version "
         f"{record.champion.version}, {record.phase.value}",
         f"  {record.status}",
+        f"  traffic of version {record.candidate.version}: {_weights_over_time(record)}",
         "",
     ]
     chosen = range(len(record.decisions)) if decision is None else [decision]
@@ -84,6 +85,17 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
     if _has_shadow(record):
         lines += ["", LOSS_NOTE]
     return "\n".join(lines)
+
+
+def _weights_over_time(record: RolloutRecord) -> str:
+    """Each weight and when it began, as in "0 %, 5 % after 7 s, 25 % after 29 s"."""
+    began = datetime.fromisoformat(record.started_at)
+    words = ["0 %"]
+    for decision in record.decisions:
+        if decision.weight_after != decision.weight_before:
+            seconds = (datetime.fromisoformat(decision.at) - began).total_seconds()
+            words.append(f"{say.weight(decision.weight_after)} after {format_elapsed(round(seconds))}")
+    return ", ".join(words)
 
 
 def _metric_lines(record: RolloutRecord, decision: Decision) -> list[str]:
