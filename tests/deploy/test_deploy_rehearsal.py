@@ -15,8 +15,9 @@ from fairlead.deploy.rehearsal.judge import radii
 from fairlead.deploy.rehearsal.play import Block, Outcome, Played, play, sums_at
 from fairlead.deploy.rehearsal.traffic import look_seconds
 from fairlead.deploy.rehearsal.world import BaseRates, Effect
-from fairlead.deploy.rollout.engine import step, wish
+from fairlead.deploy.rollout.engine import step
 from fairlead.deploy.rollout.start import new_rollout
+from fairlead.deploy.rollout.wishes import wish
 from fairlead.deploy.statistics import rates
 from fairlead.deploy.statistics.means import MeanSequence
 from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate

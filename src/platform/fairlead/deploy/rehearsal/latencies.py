@@ -7,6 +7,7 @@ whole test computed. Nothing is left out by that.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +17,17 @@ from fairlead.deploy.rehearsal.arrays import Counts, Flags, Floats
 from fairlead.deploy.rollout.latency import is_required, latency_limit, quantile_metric
 from fairlead.deploy.rollout.plan import budget_of
 from fairlead.deploy.statistics.alternatives import log_evidence_above, log_evidence_below
-from fairlead.deploy.statistics.quantiles import Limit, compare_quantile_counts
+from fairlead.deploy.statistics.quantiles import Limit, QuantileEvidence, compare_quantile_counts
 from fairlead.records.evidence import LATENCY_BINS_PER_E
 from fairlead.records.rollout import RolloutPlan
+
+Places = tuple[Counts, ...]
 
 STEP = 4
 """Bins between two simulated latencies."""
 _WIDE = 2.6
 _AT_ONCE = 4
-"""Looks of a rollout for which a PASS is computed together."""
+"""Looks of a rollout for which the whole test is computed together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +92,16 @@ class LatencyJudge:
         self._for_fail, self._for_pass = -math.log(budget.rollback("latency")), -math.log(budget.promotion)
 
     def fails(self, seen: Histograms) -> dict[str, Flags]:
-        """FAIL of each quantile, [runs, looks]."""
+        """FAIL of each quantile, [runs, looks]; of each rollout, looks after the first such one may be left out."""
         out = {}
         for quantile in self._plan.latency_quantiles:
-            bound = self._upper_bound(seen, quantile, worse=True)
-            flags = np.zeros(bound.shape, dtype=bool)
-            at = np.nonzero(bound >= self._for_fail)
-            if len(at[0]):
-                found = compare_quantile_counts(
-                    seen.candidate[at], seen.champion[at], seen.first, quantile, self._limit
-                )
-                flags[at] = found.worse >= self._for_fail
-            out[quantile_metric(quantile)] = flags
+            possible = self._upper_bound(seen, quantile, worse=True) >= self._for_fail
+
+            def worse(at: Places, quantile: float = quantile) -> Flags:
+                failed: Flags = self._compare(seen, at, quantile).worse >= self._for_fail
+                return failed
+
+            out[quantile_metric(quantile)] = _earliest(possible, worse)
         return out
 
     def passes(self, seen: Histograms, wanted: Flags) -> Flags:
@@ -112,19 +113,16 @@ class LatencyJudge:
             possible &= self._upper_bound(seen, quantile, worse=False) >= self._for_pass
         if not quantiles:
             return possible
-        out = np.zeros(wanted.shape, dtype=bool)
-        while possible.any():
-            at = np.nonzero(possible & (np.cumsum(possible, axis=1) <= _AT_ONCE))
-            ok = np.ones(len(at[0]), dtype=bool)
-            for quantile in quantiles:
-                found = compare_quantile_counts(
-                    seen.candidate[at], seen.champion[at], seen.first, quantile, self._limit
-                )
-                ok &= found.within >= self._for_pass
-            out[at] = ok
-            possible[at] = False
-            possible[out.any(axis=1)] = False
-        return out
+
+        def within(at: Places) -> Flags:
+            found = [self._compare(seen, at, quantile).within >= self._for_pass for quantile in quantiles]
+            together: Flags = np.logical_and.reduce(found)
+            return together
+
+        return _earliest(possible, within)
+
+    def _compare(self, seen: Histograms, at: Places, quantile: float) -> QuantileEvidence:
+        return compare_quantile_counts(seen.candidate[at], seen.champion[at], seen.first, quantile, self._limit)
 
     def _upper_bound(self, seen: Histograms, quantile: float, *, worse: bool) -> Floats:
         """More than the evidence can be: that of the cell of the champion's observed quantile alone, against which the
@@ -140,6 +138,17 @@ class LatencyJudge:
         empty = (number == 0) | (below[..., -1] == 0)
         bound = (log_evidence_below if worse else log_evidence_above)(number, events, quantile)
         return np.where(empty, -np.inf, bound)
+
+
+def _earliest(possible: Flags, holds: Callable[[Places], Flags]) -> Flags:
+    """Where `holds`, at looks that are `possible`, computed a few looks at a time, until the first one of a rollout."""
+    possible, out = possible.copy(), np.zeros(possible.shape, dtype=bool)
+    while possible.any():
+        at = np.nonzero(possible & (np.cumsum(possible, axis=1) <= _AT_ONCE))
+        out[at] = holds(at)
+        possible[at] = False
+        possible[out.any(axis=1)] = False
+    return out
 
 
 def _limit_bins(first: int, bins: int, limit: Limit) -> Floats:
