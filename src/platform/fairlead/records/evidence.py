@@ -37,7 +37,7 @@ class RunningMean:
     `variance_process` is the sum of (x_i - m_{i-1})^2 with m_{i-1} the mean of the values before x_i (the middle of
     the range before the first), so it is predictable as Howard, Ramdas, McAuliffe, Sekhon (2021), "Time-uniform,
     nonparametric, nonasymptotic confidence sequences", theorem 4, needs it. Values outside the range are clipped and
-    counted in `clipped`.
+    counted in `clipped`; what is no finite number is no value: it is counted in `refused` and left out.
     """
 
     low: float = 0.0
@@ -46,6 +46,7 @@ class RunningMean:
     total: float = 0.0
     variance_process: float = 0.0
     clipped: int = 0
+    refused: int = 0
 
     @property
     def mean(self) -> float:
@@ -55,6 +56,9 @@ class RunningMean:
     def add(self, values: Iterable[float]) -> None:
         """Take values in the order in which they arrived."""
         for raw in values:
+            if not math.isfinite(raw):
+                self.refused += 1
+                continue
             value = min(max(raw, self.low), self.high)
             if value != raw:
                 self.clipped += 1

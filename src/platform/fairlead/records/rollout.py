@@ -76,8 +76,9 @@ class ArmEvidence:
 
 @dataclass(frozen=True, slots=True)
 class PairEvidence:
-    """Champion and candidate on the same request. `difference` is |score_c - score_b| in [0, 1]; `loss_difference`
-    (candidate minus champion, in [-1, 1]) once the label arrived; `dropped` shadow copies count, and never delay."""
+    """Champion and candidate on the same request, each key counted once (`requests`: all). `difference` is
+    |score_c - score_b| in [0, 1]; `loss_difference` (candidate minus champion, in [-1, 1]) once the label arrived;
+    `dropped` shadow copies count, and never delay."""
 
     champion_digest: str
     candidate_digest: str
@@ -87,6 +88,7 @@ class PairEvidence:
     shadow_failures: RunningRate = field(default_factory=RunningRate)
     shadow_slow: RunningRate = field(default_factory=RunningRate)
     dropped: int = 0
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class ServingEvidence:
     server has given up. All counts begin with the process (or with the digest, whichever is later) and never go back
     within one `instance`, an identity that a restarted process does not share. `candidate` and `pairs` are None
     without a candidate. Calls that copy a request for the shadow count in `pairs` only, never in `candidate`.
+    `split`: keys that chose an arm by their hash since the release was taken, `events` of them the candidate's.
     `feedback` counts labels: joined, unknown, duplicate, changed; only joined ones are evidence. `error` says what a
     replica could not do (the newest champion's bundle is damaged, say) while it keeps what it had.
     """
@@ -115,6 +118,7 @@ class ServingEvidence:
     replicas: int = 0
     feedback: Mapping[str, int] = field(default_factory=dict)
     error: str = ""
+    split: RunningRate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ class Observation:
     why something could not be read; evidence is only valid when its digests are the rollout's own.
     `user_failures` counts answers with status >= 500 that a user saw since the server began to count. `instance`
     changes when the counters start anew. `candidate_error`: the candidate cannot be brought up, for good.
+    `split`: as in ServingEvidence.
     `skew_expected`: live features are being compared with training statistics, so a finding must come. `note`: what
     the servers complain about, beside the candidate. `foreign` names somebody else's change of traffic, where the
     backend numbers changes by itself."""
@@ -163,6 +168,7 @@ class Observation:
     candidate_error: str = ""
     skew_expected: bool = False
     note: str = ""
+    split: RunningRate | None = None
     foreign: str = ""
 
 

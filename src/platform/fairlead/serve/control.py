@@ -20,6 +20,7 @@ from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ArmEvidence, PairEvidence, ServingEvidence
 from fairlead.serve.evidence import CallCounts, EvidenceDelta, Outcome, PairDelta, score_loss
 from fairlead.serve.release_store import ReleaseStore
+from fairlead.serve.units import BLOCK_SECONDS, Seen
 
 _log = get_logger(__name__)
 
@@ -67,6 +68,8 @@ class Labels:
 @dataclass(slots=True)
 class _Arm:
     calls: CallCounts = field(default_factory=CallCounts)
+    total: int = 0
+    attempts: RunningRate = field(default_factory=RunningRate)
     loss: RunningMean = field(default_factory=RunningMean)
 
 
@@ -74,6 +77,7 @@ class _Arm:
 class _Pair:
     flips: RunningRate = field(default_factory=RunningRate)
     difference: RunningMean = field(default_factory=RunningMean)
+    requests: int = 0
     loss_difference: RunningMean = field(default_factory=lambda: RunningMean(low=-1.0, high=1.0))
     failures: RunningRate = field(default_factory=RunningRate)
     slow: RunningRate = field(default_factory=RunningRate)
@@ -139,6 +143,9 @@ class ControlState:
         """Make `release` the wish. A new rollout starts with fresh sums."""
         fresh = release.rollout != self.wanted.rollout
         other = _digest(release.candidate) != _digest(self.wanted.candidate)
+        if _traffic(release) != _traffic(self.wanted):  # each key counts again
+            self._seen.clear()
+            self._split = RunningRate()
         self.wanted = release
         self._releases[release.generation] = release
         while len(self._releases) > _RELEASES_KEPT:
@@ -185,6 +192,8 @@ class ControlState:
         self._arms: dict[str, _Arm] = {}
         self._pairs: dict[tuple[str, str], _Pair] = {}
         self._user_failures = 0
+        self._seen, self._seen_lately, self._block = Seen(), Seen(), 0
+        self._split = RunningRate()
         self._feedback = {"joined": 0, "unknown": 0, "duplicate": 0, "changed": 0}
         self._epoch = uuid.uuid4().hex[:6]
 
@@ -196,10 +205,45 @@ class ControlState:
         if delta.rollout != self.wanted.rollout:
             return  # counted under an earlier rollout: no evidence for this one
         self._user_failures += delta.user_failures
+        block = int(now // BLOCK_SECONDS)
+        if block != self._block:
+            self._block = block
+            self._seen_lately.clear()
         for digest, counts in delta.calls.items():
-            self._arms.setdefault(digest, _Arm()).calls.merge(counts)
+            self._count_calls(digest, self._arms.setdefault(digest, _Arm()), counts)
         for key, events in delta.pairs.items():
-            _add_pair(self._pairs.setdefault(key, _Pair()), events)
+            self._count_pairs(key, self._pairs.setdefault(key, _Pair()), events)
+        exposure = delta.exposed.get(self.wanted.candidate_weight)
+        if exposure is not None:
+            new = [chosen for slot, chosen in exposure.keyed if self._seen.first("split", slot)]
+            self._split.n += exposure.total + len(new)
+            self._split.events += exposure.candidate + sum(new)
+
+    def _count_calls(self, digest: str, arm: _Arm, counts: CallCounts) -> None:
+        keyed, counts.keyed = counts.keyed, []
+        arm.total += counts.requests + len(keyed)
+        arm.attempts.n += counts.requests
+        arm.attempts.events += counts.failures
+        arm.calls.merge(counts)
+        for slot, failed, slow, index in keyed:
+            if self._seen_lately.first(digest, slot):
+                arm.attempts.n += 1
+                arm.attempts.events += failed
+            if self._seen.first(digest, slot):
+                arm.calls.take(failed=failed, slow=slow, index=index)
+
+    def _count_pairs(self, key: tuple[str, str], pair: _Pair, events: PairDelta) -> None:
+        name = f"{key[0]} {key[1]}"
+        new = [index for index, slot in enumerate(events.slots) if self._seen.first(name, slot)]
+        pair.requests += events.calls
+        pair.flips.n += len(new)
+        pair.flips.events += sum(events.flips[index] for index in new)
+        pair.difference.add(events.differences[index] for index in new)
+        pair.failures.n += events.calls
+        pair.failures.events += events.failures
+        pair.slow.n += events.calls
+        pair.slow.events += events.slow
+        pair.dropped += events.dropped
 
     def _remember(self, outcomes: Sequence[Outcome], rollout: str) -> None:
         kept = self._outcomes
@@ -230,6 +274,8 @@ class ControlState:
         return counts
 
     def _judge(self, outcome: Outcome, label: float, scale: float) -> None:
+        if not self._seen.first(f"label {outcome.digest}", outcome.slot):
+            return  # another row of a request, or another request of a key, that has had its say
         loss = score_loss(outcome.score, label, scale)
         self._arms.setdefault(outcome.digest, _Arm()).loss.add((loss,))
         if outcome.shadow_score is not None:
@@ -255,6 +301,7 @@ class ControlState:
             replicas=len(self._replicas),
             feedback=dict(self._feedback),
             error="; ".join(errors),
+            split=replace(self._split) if 0 < self.wanted.candidate_weight < 100 else None,
         )
 
     def _arm_evidence(self, digest: str) -> ArmEvidence:
@@ -263,13 +310,14 @@ class ControlState:
         latency = LatencyCounts.of(calls.latency)
         return ArmEvidence(
             digest=digest,
-            requests=calls.requests,
+            requests=arm.total,
             failures=RunningRate(calls.requests, calls.failures),
             slow=RunningRate(calls.requests, calls.slow),
             loss=arm.loss,
             latency_p50_ms=latency.quantile_ms(0.5),
             latency_p99_ms=latency.quantile_ms(0.99),
             latency=latency,
+            attempts=arm.attempts,
         )
 
     def _pair_evidence(self, champion: str, candidate: str) -> PairEvidence:
@@ -283,6 +331,7 @@ class ControlState:
             shadow_failures=pair.failures,
             shadow_slow=pair.slow,
             dropped=pair.dropped,
+            requests=pair.requests,
         )
 
     def _errors(self) -> list[str]:
@@ -310,15 +359,9 @@ class ControlState:
         }
 
 
-def _add_pair(pair: _Pair, events: PairDelta) -> None:
-    pair.flips.n += len(events.flips)
-    pair.flips.events += sum(events.flips)
-    pair.difference.add(events.differences)
-    pair.failures.n += events.calls
-    pair.failures.events += events.failures
-    pair.slow.n += events.calls
-    pair.slow.events += events.slow
-    pair.dropped += events.dropped
+def _traffic(release: Release) -> tuple[str, str, float, float]:
+    other = _digest(release.candidate)
+    return release.champion.digest, other, release.candidate_weight, release.shadow_percent
 
 
 def _digest(arm: Arm | None) -> str:

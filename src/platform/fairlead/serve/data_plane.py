@@ -140,14 +140,19 @@ class DataPlane:
                 raise unavailable("not_ready", "no model is loaded yet")
             arm = self._pinned(live, version)
             parsed = live.parser.parse_infer(body) if kind == "infer" else live.parser.parse_rows(body)
-            identity = parsed.id or (request_id if request_id and valid_identity(request_id) else self._new_id())
+            given = parsed.id or (request_id if request_id and valid_identity(request_id) else "")
+            identity = given or self._new_id()
             exchange = Exchange(identity, self._now(), live.model, parsed.rows)
             exchange.rollout = rollout
             exchange.slow_seconds = live.slow_seconds
             if live.candidate is not None:
                 exchange.candidate = live.candidate_arm
                 exchange.body, exchange.quarantine = body, live.quarantine
-                chosen = arm or self._arm_of(live, key or self._key_of(parsed, identity))
+                sticky = key or self._key_of(parsed, given)
+                chosen = arm or self._arm_of(live, sticky or identity)
+                exchange.key = sticky
+                if arm is None and 0 < live.weight < 100:
+                    exchange.weight, exchange.chosen = live.weight, chosen == "candidate"
                 if chosen == "candidate":
                     await self._ask_candidate(live.candidate, exchange, started)
             if exchange.answer is None:

@@ -9,26 +9,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fairlead.records.evidence import latency_bin
+from fairlead.serve.units import OWN
 
 Score = float | list[float]
 
 
+Call = tuple[int, bool, bool, int | None]
+"""The call of a key: its slot, whether it failed, whether it was slow, and the bin of its latency where that counts."""
+
+
 @dataclass(slots=True)
 class CallCounts:
-    """Calls of one model. Failed: raised, timed out or answered garbage. Slow: took longer than the bound."""
+    """Calls of one model. Failed: raised, timed out or answered garbage. Slow: took longer than the bound.
+
+    Calls that are units of their own are summed; those of keys that may come again are listed in `keyed`, for the
+    control to count each key once (see `fairlead.serve.units`)."""
 
     requests: int = 0
     failures: int = 0
     slow: int = 0
     latency: dict[int, int] = field(default_factory=dict)
+    keyed: list[Call] = field(default_factory=list)
 
-    def add(self, seconds: float, *, failed: bool, slow: bool) -> None:
-        """Count one call."""
+    def add(self, seconds: float, *, failed: bool, slow: bool, slot: int = OWN, timed: bool = True) -> None:
+        """Count one call. `timed`: it is far enough from the last one for its latency to count."""
+        if slot >= 0:
+            self.keyed.append((slot, failed, slow, latency_bin(seconds) if timed else None))
+        else:
+            self.take(failed=failed, slow=slow, index=latency_bin(seconds) if timed else None)
+
+    def take(self, *, failed: bool, slow: bool, index: int | None) -> None:
+        """Count one unit; `index` is the bin of its latency."""
         self.requests += 1
         self.failures += failed
         self.slow += slow
-        index = latency_bin(seconds)
-        self.latency[index] = self.latency.get(index, 0) + 1
+        if index is not None:
+            self.latency[index] = self.latency.get(index, 0) + 1
 
     def merge(self, other: "CallCounts") -> None:
         """Add another's counts."""
@@ -37,14 +53,17 @@ class CallCounts:
         self.slow += other.slow
         for index, count in other.latency.items():
             self.latency[index] = self.latency.get(index, 0) + count
+        self.keyed += other.keyed
 
 
 @dataclass(slots=True)
 class PairDelta:
-    """Shadow copies of one pair of models. `differences` and `flips` have one entry per row."""
+    """Shadow copies of one pair of models. `differences`, `flips` and `slots` have one entry per request: of several
+    rows, one is taken by the hash of the request's id."""
 
     differences: list[float] = field(default_factory=list)
     flips: list[bool] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
     calls: int = 0
     failures: int = 0
     slow: int = 0
@@ -54,6 +73,7 @@ class PairDelta:
         """Append another's events."""
         self.differences += other.differences
         self.flips += other.flips
+        self.slots += other.slots
         self.calls += other.calls
         self.failures += other.failures
         self.slow += other.slow
@@ -61,14 +81,40 @@ class PairDelta:
 
 
 @dataclass(slots=True)
+class Exposure:
+    """Who was sent where at one weight: counted where a request is a unit of its own, listed where a key may come
+    again, as (slot, went to the candidate)."""
+
+    total: int = 0
+    candidate: int = 0
+    keyed: list[tuple[int, bool]] = field(default_factory=list)
+
+    def add(self, slot: int, chosen: bool) -> None:
+        """Note where a request went."""
+        if slot >= 0:
+            self.keyed.append((slot, chosen))
+        else:
+            self.total += 1
+            self.candidate += chosen
+
+    def merge(self, other: "Exposure") -> None:
+        """Add another's."""
+        self.total += other.total
+        self.candidate += other.candidate
+        self.keyed += other.keyed
+
+
+@dataclass(slots=True)
 class Outcome:
-    """One answered row that a label may come for: who answered what, and what the shadow would have answered."""
+    """One answered row that a label may come for: who answered what, what the shadow would have answered, and which
+    unit of evidence it is (`slot`)."""
 
     id: str
     digest: str
     score: Score
     shadow_digest: str = ""
     shadow_score: Score | None = None
+    slot: int = OWN
 
 
 @dataclass(slots=True)
@@ -81,6 +127,14 @@ class EvidenceDelta:
     calls: dict[str, CallCounts] = field(default_factory=dict)
     pairs: dict[tuple[str, str], PairDelta] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    exposed: dict[float, Exposure] = field(default_factory=dict)
+
+    def expose(self, weight: float) -> Exposure:
+        """Who was sent where at `weight` percent."""
+        found = self.exposed.get(weight)
+        if found is None:
+            found = self.exposed[weight] = Exposure()
+        return found
 
     def call(self, digest: str) -> CallCounts:
         """The counts of one model."""
@@ -105,6 +159,8 @@ class EvidenceDelta:
         for (champion, candidate), pair in later.pairs.items():
             self.pair(champion, candidate).merge(pair)
         self.outcomes += later.outcomes
+        for weight, exposure in later.exposed.items():
+            self.expose(weight).merge(exposure)
 
 
 def score_difference(first: Score, second: Score, scale: float) -> float:

@@ -26,9 +26,11 @@ class Exchange:
         "candidate_seconds",
         "champion_failed",
         "champion_seconds",
+        "chosen",
         "fallback",
         "id",
         "kept_away",
+        "key",
         "model",
         "quarantine",
         "rollout",
@@ -40,6 +42,7 @@ class Exchange:
         "shadow_seconds",
         "slow_seconds",
         "status",
+        "weight",
     )
 
     def __init__(self, identity: str, at: float, model: LoadedModel, rows: Item) -> None:
@@ -48,6 +51,9 @@ class Exchange:
         self.model = model  # the champion of the moment: its signature describes the rows
         self.rows = rows
         self.rollout = ""
+        self.key = ""  # what may come again; "" for a request id that the server made up
+        self.weight = 0.0  # at which the key chose its arm; 0 where the client or nobody chose
+        self.chosen = False  # True: the candidate
         self.candidate: Arm | None = None
         self.arm = "champion"
         self.answered_by: Arm = model.arm

@@ -7,6 +7,7 @@ from fairlead.serve.evidence import EvidenceDelta, Outcome, merge_deltas, score_
 from fairlead.serve.exchange import Exchange
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.request_log import RequestLog
+from fairlead.serve.units import NONE, OWN, SPACING_SECONDS, slot_of
 
 _SLICE = 32
 
@@ -20,6 +21,7 @@ class Recorder:
         self._delta = EvidenceDelta("")
         self._sealed: list[EvidenceDelta] = []
         self._deltas_kept = deltas_kept
+        self._timed: dict[str, float] = {}  # of a few digests at a time; a replica lives for few releases
 
     def record(self, exchange: Exchange) -> None:
         """Take one finished exchange."""
@@ -62,6 +64,11 @@ class Recorder:
             for pair in delta.pairs.values():
                 del pair.differences[: max(0, len(pair.differences) - 50_000)]
                 del pair.flips[: max(0, len(pair.flips) - 50_000)]
+                del pair.slots[: max(0, len(pair.slots) - 50_000)]
+            for counts in delta.calls.values():
+                del counts.keyed[: max(0, len(counts.keyed) - 50_000)]
+            for exposure in delta.exposed.values():
+                del exposure.keyed[: max(0, len(exposure.keyed) - 50_000)]
         self._sealed = merged[-self._deltas_kept :]
 
     def _of(self, rollout: str) -> EvidenceDelta:
@@ -76,23 +83,43 @@ class Recorder:
         model, candidate = exchange.model, exchange.candidate
         if exchange.status >= 500:
             delta.user_failures += 1
+        slot = slot_of(exchange.key) if exchange.key else OWN
+        if exchange.weight > 0:
+            delta.expose(exchange.weight).add(slot, exchange.chosen)
         if exchange.champion_seconds >= 0:
-            seconds = exchange.champion_seconds
-            delta.call(model.arm.digest).add(
-                seconds, failed=exchange.champion_failed, slow=seconds > exchange.slow_seconds
+            seconds, digest = exchange.champion_seconds, model.arm.digest
+            delta.call(digest).add(
+                seconds,
+                failed=exchange.champion_failed,
+                slow=seconds > exchange.slow_seconds,
+                slot=slot,
+                timed=self._is_apart(digest, exchange.at),
             )
         if candidate is not None and exchange.candidate_seconds >= 0:
-            seconds = exchange.candidate_seconds
-            delta.call(candidate.digest).add(
-                seconds, failed=exchange.candidate_failed, slow=seconds > exchange.slow_seconds
+            seconds, digest = exchange.candidate_seconds, candidate.digest
+            delta.call(digest).add(
+                seconds,
+                failed=exchange.candidate_failed,
+                slow=seconds > exchange.slow_seconds,
+                slot=slot,
+                timed=self._is_apart(digest, exchange.at),
             )
-        answer, shadow = exchange.answer, exchange.shadow_answer
-        if answer is None or exchange.fallback:
+        if exchange.answer is not None and not exchange.fallback:
+            self._note_answer(delta, exchange, slot)
+
+    def _note_answer(self, delta: EvidenceDelta, exchange: Exchange, slot: int) -> None:
+        """The rows that labels may come for, and the pair of answers where there is one."""
+        model, candidate, answer, shadow = exchange.model, exchange.candidate, exchange.answer, exchange.shadow_answer
+        if answer is None:
             return
-        digest = exchange.answered_by.digest
+        digest, identities = exchange.answered_by.digest, exchange.row_ids()
+        taken = 0 if len(identities) == 1 else slot_of(exchange.id) % len(identities)
+        for index, (identity, score) in enumerate(zip(identities, answer.scores, strict=True)):
+            outcome = Outcome(identity, digest, score, slot=slot if index == taken else NONE)
+            if shadow is not None and candidate is not None:
+                outcome.shadow_digest, outcome.shadow_score = candidate.digest, shadow.scores[index]
+            delta.outcomes.append(outcome)
         if candidate is None or (exchange.shadow_seconds < 0 and not exchange.shadow_dropped):
-            for identity, score in zip(exchange.row_ids(), answer.scores, strict=True):
-                delta.outcomes.append(Outcome(identity, digest, score))
             return
         pair = delta.pair(model.arm.digest, candidate.digest)
         if exchange.shadow_dropped:
@@ -101,18 +128,18 @@ class Recorder:
             pair.calls += 1
             pair.failures += exchange.shadow_failed
             pair.slow += exchange.shadow_seconds > exchange.slow_seconds
-        if shadow is None:
-            for identity, score in zip(exchange.row_ids(), answer.scores, strict=True):
-                delta.outcomes.append(Outcome(identity, digest, score))
-            return
-        for index, identity in enumerate(exchange.row_ids()):
-            score, other = answer.scores[index], shadow.scores[index]
-            delta.outcomes.append(Outcome(identity, digest, score, candidate.digest, other))
-            pair.differences.append(score_difference(score, other, model.scale))
-            if answer.labels is not None and shadow.labels is not None:
-                pair.flips.append(answer.labels[index] != shadow.labels[index])
-            else:
-                pair.flips.append(False)
+        if shadow is not None:
+            pair.differences.append(score_difference(answer.scores[taken], shadow.scores[taken], model.scale))
+            labels, others = answer.labels, shadow.labels
+            pair.flips.append(labels is not None and others is not None and labels[taken] != others[taken])
+            pair.slots.append(slot)
+
+    def _is_apart(self, digest: str, at: float) -> bool:
+        """True when a call is far enough from the last of its model whose latency counted."""
+        if at - self._timed.get(digest, 0.0) < SPACING_SECONDS:
+            return False
+        self._timed[digest] = at
+        return True
 
 
 def wall_clock() -> Callable[[], float]:

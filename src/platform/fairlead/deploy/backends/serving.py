@@ -77,6 +77,7 @@ class ServingObserver:
             candidate_error=evidence.candidate_error,
             skew_expected=self._skew is not None,
             note=evidence.error,
+            split=evidence.split,
         )
 
 

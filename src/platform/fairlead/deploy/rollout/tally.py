@@ -33,7 +33,7 @@ def detectors_of_step(record: RolloutRecord) -> Detectors:
 
 def num_pairs(tally: Tally) -> int:
     """Requests that both models answered."""
-    return max(tally.pairs.flips.n, tally.pairs.difference.n)
+    return max(tally.pairs.requests, tally.pairs.flips.n, tally.pairs.difference.n)
 
 
 def num_requests(phase: Phase, tally: Tally) -> int:
@@ -206,6 +206,7 @@ def _pairs(a: PairEvidence, b: PairEvidence, sign: int) -> PairEvidence:
         shadow_failures=_rate(a.shadow_failures, b.shadow_failures, sign),
         shadow_slow=_rate(a.shadow_slow, b.shadow_slow, sign),
         dropped=a.dropped + sign * b.dropped,
+        requests=a.requests + sign * b.requests,
     )
 
 
@@ -223,6 +224,7 @@ def _mean(a: RunningMean, b: RunningMean, sign: int) -> RunningMean:
         total=a.total + sign * b.total,
         variance_process=a.variance_process + sign * b.variance_process,
         clipped=a.clipped + sign * b.clipped,
+        refused=a.refused + sign * b.refused,
     )
 
 

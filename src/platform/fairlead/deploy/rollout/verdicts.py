@@ -19,6 +19,9 @@ Hard failures are the candidate's only where the champion's calls of the same ti
 Hard failures and slow answers have a detector beside the test of the step (see `statistics.detector`): a fault that
 starts late fails them, whatever the sums of a long healthy step still say.
 
+When the arms do not get the keys that they should (`rollout.split`), comparisons between them are an ERROR: they pause
+the rollout for a person, and decide nothing.
+
 What cannot be judged is an ERROR with the reason, never a PASS: a score difference without a declared bound and without
 a measured noise of retraining.
 """
@@ -33,6 +36,7 @@ from fairlead.deploy.rollout.comparing import compare, interval, mean_limits, ra
 from fairlead.deploy.rollout.detecting import blame_of_calls, blame_of_copies, failure_test
 from fairlead.deploy.rollout.latency import latency_metrics
 from fairlead.deploy.rollout.plan import budget_of
+from fairlead.deploy.rollout.split import with_split
 from fairlead.deploy.statistics import detector
 from fairlead.deploy.statistics.budget import Budget
 from fairlead.deploy.statistics.means import needed_mean_below
@@ -55,7 +59,9 @@ def judge(record: RolloutRecord, observation: Observation) -> tuple[MetricVerdic
         return tuple(_shadow_metrics(record, observation))
     if phase in _LIVE:
         metrics = tuple(_live_metrics(record))
-        return tuple(_optional(m) for m in metrics) if phase is Phase.WATCHING else metrics
+        if phase is Phase.WATCHING:
+            return tuple(_optional(m) for m in metrics)
+        return with_split(record, observation.split, metrics)
     return ()
 
 

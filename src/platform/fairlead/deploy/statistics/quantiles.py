@@ -39,6 +39,7 @@ from fairlead.deploy.statistics.alternatives import (
 )
 from fairlead.records.evidence import LATENCY_BINS_PER_E, LatencyCounts
 
+_GROWING = 1.0
 _FAR = 60.0
 """Cells against which the champion alone has this much log evidence cannot be the worst ones."""
 
@@ -64,6 +65,7 @@ class QuantileEvidence:
     within: Floats
 
 
+@functools.lru_cache(maxsize=256)  # one look asks for the same several times
 def compare_quantiles(
     candidate: LatencyCounts, champion: LatencyCounts, quantile: float, limit: Limit
 ) -> QuantileEvidence:
@@ -136,6 +138,7 @@ def _limit_edges(first: int, bins: int, limit: Limit) -> tuple[NDArray[np.int64]
     return low, high
 
 
+@functools.lru_cache(maxsize=256)
 def quantile_limits(counts: LatencyCounts, quantile: float, alpha_low: float, alpha_high: float) -> tuple[float, float]:
     """Limits of one stream's quantile in milliseconds: it is at least the first and at most the second at all looks at
     once, with probability at least 1 - `alpha_low` and 1 - `alpha_high`; 0 and infinity where nothing is known."""
@@ -164,12 +167,13 @@ def needed_for_quantile(
     if not n or not champion.n:
         return None
     bound = -math.log(alpha)
-    for factor in (1.0, 2.0, 4.0, 10.0, 40.0):
+    # Evidence grows in proportion to what is counted, once it grows; before, ten times as much shows whether it will.
+    factor, evidence = 1.0, float(compare_quantiles(candidate, champion, quantile, limit).within)
+    if evidence < _GROWING:
+        factor = 10.0
         more = compare_quantiles(_times(candidate, factor), _times(champion, factor), quantile, limit)
-        if (evidence := float(more.within)) >= bound:
-            # Evidence grows in proportion to what is counted, once it grows.
-            return max(0, math.ceil(n * (factor * bound / evidence - 1)))
-    return None
+        evidence = float(more.within)
+    return max(0, math.ceil(n * (factor * bound / evidence - 1))) if evidence >= _GROWING else None
 
 
 def _times(counts: LatencyCounts, factor: float) -> LatencyCounts:
