@@ -30,7 +30,7 @@ from fairlead.records.rollout import ArmEvidence, PairEvidence, Phase
 from fairlead.registry.registry import Registry
 from fairlead.reports.html import render_html
 from fairlead.reports.markdown import render_markdown
-from fairlead.reports.model import Intervals, Timeline
+from fairlead.reports.model import Bands, Timeline
 from fairlead.spec.deploy import Rollout
 from fairlead.spec.serve import Serve
 from fairlead.store import open_store
@@ -246,11 +246,11 @@ def test_the_report_explains_a_rollback_from_stored_evidence_alone() -> None:
     assert report.verdict is Verdict.FAIL
     blocks = [block for section in report.sections for block in section.blocks]
     assert any(isinstance(block, Timeline) for block in blocks)
-    rows = [row for block in blocks if isinstance(block, Intervals) for row in block.rows]
-    failed = next(row for row in rows if row.verdict is Verdict.FAIL)
-    assert failed.bound == pytest.approx(0.04)
-    assert failed.low is not None
-    assert failed.low > failed.bound
+    bands = [band for block in blocks if isinstance(block, Bands) for band in block.panels]
+    failed = next(band for band in bands if band.kind == "fail")
+    assert failed.bounds["bound"] == pytest.approx(0.04)
+    assert failed.points[-1].low is not None
+    assert failed.points[-1].low > failed.bounds["bound"]
     for text in (render_markdown(report), render_html(report)):
         assert "mean score difference" in text
         assert "What the loss cannot see" in text

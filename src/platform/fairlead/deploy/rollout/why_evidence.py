@@ -59,17 +59,19 @@ def name_of(metric: str) -> str:
 def metric_blocks(
     metrics: Sequence[MetricVerdict], part: CoursePart | None, requests: int, decided: str
 ) -> tuple[Block, ...]:
-    """How each metric's interval narrowed until the decision after `requests` of the step, then all numbers. Without
-    looks, only where the intervals ended."""
+    """How each metric's interval narrowed until the decision after `requests` of the step (or, with too few looks, only
+    where it ended), then all numbers."""
     blocks: list[Block] = []
     panels = _panels(metrics, part, requests, decided) if part is not None else []
     if panels:
         blocks.append(Bands(panels, "requests of this step", "How the evidence narrowed", _CUT_NOTE))
-    else:
-        rows = tuple(_interval_row(metric) for metric in metrics if metric.interval is not None and metric.n > 0)
-        if rows:
-            title = "Estimates with their intervals, and the bounds"
-            blocks.append(Intervals(rows, title=title, shared_axis=False))
+    drawn = {panel.title for panel in panels}
+    rest = [
+        metric for metric in metrics if metric.interval is not None and metric.n and name_of(metric.metric) not in drawn
+    ]
+    if rest:
+        rows = tuple(_interval_row(metric) for metric in rest)
+        blocks.append(Intervals(rows, title="Estimates with their intervals, and the bounds", shared_axis=False))
     return (*blocks, _numbers(metrics))
 
 
