@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from rollout_account import create_account
+from accounts import create_account
 from training_world import IMAGE as PLATFORM
 
 import fairlead
@@ -148,7 +148,7 @@ class Flights:
 
 @pytest.fixture(scope="module")
 def flights(cluster: Cluster, cluster_s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Flights:
-    create_account(cluster)
+    create_account(cluster, "fairlead-rollout")
     return Flights(tmp_path_factory.mktemp("flights") / "project", cluster, cluster_s3)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from rollout_account import ACCOUNT, MANIFEST, create_account
+from accounts import MANIFEST, create_account
 from serving_world import MODEL, Served, story, write_project
 
 from fairlead.deploy.rollout.start import list_rollouts
@@ -21,6 +21,7 @@ from fairlead.wiring import steps
 from fairlead.wiring.rollout_job import JOBS, start_job
 
 PORT = 31812
+ACCOUNT = "fairlead-rollout"
 IMAGE = "localhost/fairlead-runner:0.1.0"
 KILLS, KILLS_OF_A_JOB = 10, 3
 
@@ -33,7 +34,7 @@ def served(cluster: Cluster, cluster_s3: S3Server, tmp_path_factory: pytest.Temp
         folder = tmp_path_factory.mktemp("job") / "project"
         store = f"s3://{cluster_s3.bucket}/{cluster.namespace}"
         file = write_project(folder, store, cluster, cluster_s3.endpoint, PORT)
-        create_account(cluster)
+        create_account(cluster, ACCOUNT)
         found = Served(file, cluster, f"http://127.0.0.1:{PORT}")
         found.register(1)
         steps.deploy(found.context().to_json(), 1)
