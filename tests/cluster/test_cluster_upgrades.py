@@ -34,6 +34,8 @@ AFTER_SECONDS = 12.0
 """How long requests go on after the last change: longer than a leaving pod answers (preStopSeconds)."""
 OTHER_TAG = os.environ.get("FAIRLEAD_TEST_OTHER_TAG", f"{TAG}-again")
 """The same image under another name: what changes is what Kubernetes sees of it."""
+TOLD = ("serve.replicas=2", "serve.deadline_ms=8000")
+"""Losses are looked for, not delays: a machine that stands still for some seconds is no reason to give a request up."""
 WORKER = "ray.io/node-type=worker"
 _SMALL = {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}
 
@@ -52,7 +54,7 @@ def served(cluster: Cluster, cluster_s3: S3Server, tmp_path_factory: pytest.Temp
         found = Served(file, cluster, f"http://127.0.0.1:{PORT}")
         found.register(1)
         began = time.monotonic()
-        result = steps.deploy(found.context("serve.replicas=2").to_json(), 1)
+        result = steps.deploy(found.context(*TOLD).to_json(), 1)
         print(f"\n{result['summary']} after {time.monotonic() - began:.0f} s")
         until(lambda: len(ready_workers(found)) == 2)
         yield found
@@ -142,7 +144,7 @@ def test_metrics_are_of_all_pods_whoever_answers(served: Served) -> None:
 
 def test_a_rollout_ends_in_a_promotion_and_loses_nothing(served: Served) -> None:
     second, before = served.register(2), served.pods()
-    context = served.context("serve.replicas=2")
+    context = served.context(*TOLD)
     registry = context.registry()
     began = time.monotonic()
     with served.traffic(RATE, keep_answers=True) as traffic:
@@ -150,7 +152,7 @@ def test_a_rollout_ends_in_a_promotion_and_loses_nothing(served: Served) -> None
         print(f"\n{story(ended)}\nrollout took {time.monotonic() - began:.0f} s")
         time.sleep(AFTER_SECONDS)
     assert ended.phase is Phase.PROMOTED
-    assert registry.aliases()["champion"] == second.version
+    assert registry.aliases()["champion"] == second.number
     assert traffic.result["by_arm"]["candidate"] > 0
     nothing_lost(traffic)
     assert served.pods() == before

@@ -287,14 +287,15 @@ spec:
               - name: ray-worker
                 {{- include "fairlead-model.rayContainer" $ | nindent 16 }}
                 readinessProbe:
-                  # The node's HAProxy: a pod without it, or one that drains, must get no requests.
+                  # The node's HAProxy: a pod without it must get no requests. One that leaves gets none anyway, so there
+                  # is time to tell slow from dead: a pod that is only slow may be the last one.
                   httpGet:
                     path: /-/healthz
                     port: serve
                   initialDelaySeconds: 5
                   periodSeconds: 2
-                  timeoutSeconds: 2
-                  failureThreshold: 1
+                  timeoutSeconds: 5
+                  failureThreshold: 3
                 lifecycle:
                   {{- include "fairlead-model.preStop" $ | nindent 18 }}
                 ports:
