@@ -75,7 +75,11 @@ def _load_images(folder: Path, environment: dict[str, str], names: tuple[str, ..
     build = {**environment, "BASE": "localhost/python:3.11-slim", "BUILDER": "buildah"}
     subprocess.run([sys.executable, "images/build.py", *names], cwd=ROOT, env=build, check=True)
     version = _version()
-    subprocess.run([folder / "image-load", *[f"localhost/fairlead-{name}:{version}" for name in names]], check=True)
+    tags = [f"localhost/fairlead-{name}:{version}" for name in names]
+    # The same image under another name, for the test of an upgrade: what changes is what Kubernetes sees of it.
+    again = f"localhost/fairlead-serving:{version}-again"
+    subprocess.run(["buildah", "tag", f"localhost/fairlead-serving:{version}", again], check=True)
+    subprocess.run([folder / "image-load", *tags, again], check=True)
     print(f"images: {time.monotonic() - began:.0f} s", flush=True)
 
 
