@@ -24,8 +24,8 @@ _ORDER = ("quota", "policy", "invalid", "image", "configuration", "crash", "unsc
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """One reason why pods do not run. `kind`: quota, policy, invalid, image, configuration, crash, unschedulable, starting.
-    `pods`: whom it holds up."""
+    """One reason why pods do not run. `kind`: quota, policy, invalid, image, configuration, crash, unschedulable,
+    starting. `pods`: whom it holds up."""
 
     kind: str
     pods: tuple[str, ...]
