@@ -67,6 +67,7 @@ class Flights:
                 "worker": {"cpu": 0.2, "memory": "3GiB", "shared_memory": "128MiB"},
             },
         }
+        project["serve"]["deadline_ms"] = 2000  # two cores do all of it: requests, pods, the API server, the clients
         project["deploy"] |= {
             "on": "cluster",
             "cluster": {
