@@ -1,11 +1,13 @@
-"""Build the images with buildah, podman or docker: ``python images/build.py [serving runner platform]``.
+"""Build the images with buildah, podman or docker: ``python images/build.py [serving runner ...]``.
 
-Prints each image's size, and writes what was built to images/images.lock: name, version, digest, bytes.
+Prints each size, and writes what was built to images/images.lock: name, version, digest, bytes; with PUSH=1 also the
+reference that the registry gave, which charts and pipelines then use (`fairlead.packaged.pushed_image`).
 
     BASE      what to build from (python:3.11-slim)
     BUILDER   the program to build with (the first of buildah, podman, docker that is there)
     REGISTRY  how the names begin (localhost)
     HELM      the Helm program for the runner and the platform (the one on the PATH)
+    PUSH      1: push each image after it is built
 """
 
 import hashlib
@@ -14,12 +16,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-IMAGES = ("serving", "runner", "platform")
+IMAGES = ("serving", "runner", "platform", "seldon-wrapper")
 WITH_HELM = ("runner", "platform")
 
 
@@ -44,7 +47,9 @@ def main() -> None:
             arguments["DEPENDENCIES"] = _dependencies(builder)
         tag = f"{_registry()}/fairlead-{name}:{version}"
         _build(builder, name, tag, arguments)
-        lock[name] = {"image": tag, **_facts(builder, tag)}
+        lock[name] = {"image": tag, "version": version, **_facts(builder, tag)}
+        if os.environ.get("PUSH") == "1":
+            lock[name]["pushed"] = push(builder, tag)
         print(f"{tag}  {lock[name]['bytes'] / 1e6:.0f} MB  {time.monotonic() - began:.0f} s", flush=True)
     lock_file.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n")
 
@@ -89,6 +94,19 @@ def _build(builder: str, name: str, tag: str, arguments: dict[str, str]) -> None
     subprocess.run([*command, "."], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
+def push(builder: str, tag: str) -> str:
+    """Push, and give the reference by digest: a registry's digest is another one than that of the local layers."""
+    repository = tag.rpartition(":")[0]
+    if Path(builder).name == "docker":
+        subprocess.run([builder, "push", "--quiet", tag], check=True, stdout=subprocess.DEVNULL)
+        found = json.loads(_said(builder, "image", "inspect", tag))[0]["RepoDigests"]
+        return next(reference for reference in found if reference.startswith(f"{repository}@"))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "digest"
+        subprocess.run([builder, "push", "--quiet", "--digestfile", str(file), tag], check=True)
+        return f"{repository}@{file.read_text().strip()}"
+
+
 def _facts(builder: str, tag: str) -> dict[str, str | int]:
     if Path(builder).name == "buildah":
         images = json.loads(_said(builder, "images", "--json", tag))
@@ -108,4 +126,5 @@ def _said(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,10 +12,11 @@ from fairlead.pipelines.train_and_release import STEPS, chain
 from kfp import dsl, kubernetes
 
 from fairlead import __version__
+from fairlead.packaged import pushed_image
 from fairlead.spec.pipeline import Pipeline, StepPod
 from fairlead.wiring.context import RUN_VARIABLE, SCRATCH
 
-IMAGE = f"fairlead-platform:{__version__}"
+IMAGE = pushed_image("platform") or f"fairlead-platform:{__version__}"
 _SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _RUN_LABEL = "metadata.labels['pipeline/runid']"
 _MOST_BACKOFF = "600s"

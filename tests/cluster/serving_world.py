@@ -1,6 +1,7 @@
 """A model that is served by the chart on a real cluster, and what tests ask about it."""
 
 import json
+import os
 import subprocess
 import threading
 import time
@@ -28,7 +29,7 @@ from fairlead.testing.bundles import sample_table, sealed_bundle, write_draft
 from fairlead.wiring.context import Context, open_context
 
 MODEL = "flights"
-IMAGE, TAG = "localhost/fairlead-serving", "0.1.0"
+IMAGE, TAG = "localhost/fairlead-serving", os.environ.get("FAIRLEAD_TEST_TAG", "0.1.0")
 ROW = {"distance": 600.0, "wind": 10.0, "carrier": "AA"}
 FIELDS = ("distance", "wind", "carrier")
 START_SECONDS = 240.0

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from ray_ports import answers_without_token
 from serving_world import IMAGE, MODEL, ROW, Served, story, write_project
 
 from fairlead.deploy.backends.helm_program import HelmProgram
@@ -59,6 +60,13 @@ def test_the_pods_answer_by_a_port_of_the_node(served: Served) -> None:
     assert answer["parameters"]["arm"] == "champion"
     assert answer["parameters"]["fallback"] is False
     assert len(served.pods()) == 1, f"one pod of {IMAGE} is enough"
+
+
+def test_rays_ports_refuse_who_has_no_token(served: Served) -> None:
+    (pod,) = served.pods()
+    answers = answers_without_token(served.cluster.namespace, pod)
+    print("\n" + "\n".join(f"{status:<16} {what}" for what, status in answers.items()))
+    assert set(answers.values()) == {"401", "UNAUTHENTICATED"}
 
 
 def test_traffic_moves_by_helm_and_nothing_restarts_or_fails(served: Served) -> None:

@@ -163,17 +163,24 @@ def test_the_service_accounts_can_do_what_their_roles_say_and_nothing_else(names
         for subject in document.get("subjects", []):
             subject["namespace"] = namespace
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
-    granted = {
-        (document["metadata"]["name"], group, resource, verb)
+    bound = {
+        (subject["name"], document["roleRef"]["name"])
         for document in documents
-        if document["kind"] == "Role"
+        if document["kind"] == "RoleBinding"
+        for subject in document["subjects"]
+    }
+    granted = {
+        (account, group, resource, verb)
+        for account, role in bound
+        for document in documents
+        if document["kind"] == "Role" and document["metadata"]["name"] == role
         for rule in document["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
     asked, reviews = [], []
-    for account in ("fairlead-trainer", "fairlead-rollout"):
+    for account in sorted({account for account, _ in bound}):
         for where in (namespace, "default"):
             for group, resources in SWEPT.items():
                 for resource in resources:

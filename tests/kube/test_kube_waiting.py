@@ -84,3 +84,13 @@ def test_a_policy_that_refuses_pods_is_permanent() -> None:
     (found,) = obstacles([], [{"type": "Warning", "message": message}], "team")
     assert (found.kind, found.permanent) == ("policy", True)
     assert obstacles([], [{"type": "Normal", "message": message}]) == []
+
+
+def test_a_pod_that_is_refused_again_and_again_is_one_obstacle() -> None:
+    why = 'spec.containers[0].resources.requests: Invalid value: "200": must be less than or equal to cpu limit of 1'
+    events = [
+        {"type": "Warning", "message": f'Failed to create head Pod team/, Pod "x-{number}" is invalid: {why}'}
+        for number in range(3)
+    ]
+    (found,) = obstacles([], events, "team")
+    assert (found.kind, found.permanent, found.why) == ("invalid", True, why)

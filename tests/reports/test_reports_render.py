@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -330,6 +330,8 @@ def test_any_histogram_draws_without_nan_in_the_picture(edges: list[float], coun
 
 
 @settings(max_examples=60, deadline=None)
+@example([5e-324], 0.0)
+@example([0.0, 1e-308], 0.0)
 @given(st.lists(st.none() | st.floats(), max_size=6), st.floats())
 def test_any_bars_draw_without_nan_in_the_picture(values: list[float | None], bound: float) -> None:
     block = BarChart([(f"b{i}", value) for i, value in enumerate(values)], bounds={"gate": bound})

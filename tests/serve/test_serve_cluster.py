@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Bundles, copy_of
+from prometheus_client.parser import text_string_to_metric_families
 from server_process import free_port
 from tiny_models import FEATURES, MODEL, ROW, table
 
@@ -156,6 +157,29 @@ def test_a_wish_in_the_file_restarts_no_replica_and_loses_no_request(served: Ser
     # The candidate's application was started by the control, not by the file, and outlived three of them.
     assert candidate_app(MODEL, second.digest) in serve.status().applications
     assert before < replicas()
+
+
+def test_every_replica_tells_the_metrics_of_all(served: Served) -> None:
+    import urllib.request
+
+    def ask() -> tuple[float, float, float]:
+        with urllib.request.urlopen(f"{served.client.url}/metrics") as answer:
+            families = {f.name: f for f in text_string_to_metric_families(answer.read().decode())}
+        counted, seconds = families["fairlead_requests"], families["fairlead_request_duration_seconds"]
+        buckets = sum(s.value for s in seconds.samples if s.name.endswith("_bucket") and s.labels["le"] == "+Inf")
+        (replicas,) = [sample.value for sample in families["fairlead_replicas"].samples]
+        return sum(s.value for s in counted.samples if s.name.endswith("_total")), buckets, replicas
+
+    plan = TrafficPlan(served.client.url, MODEL, "live.parquet", served.bundles.base, FEATURES.names(), 100)
+    before, _, _ = ask()
+    result = run_traffic(replace(plan, requests=300))
+    assert (result["answered"], result["failed"]) == (300, 0)
+    deadline = time.monotonic() + 10
+    while ask()[0] != before + 300:
+        assert time.monotonic() < deadline, (before, ask())
+        time.sleep(0.05)
+    # Whichever replica answers, and each does a few times, it is the same.
+    assert {ask() for _ in range(20)} == {(before + 300, before + 300, 2.0)}
 
 
 def test_an_old_file_with_its_old_revision_is_the_newest_wish(served: Served) -> None:

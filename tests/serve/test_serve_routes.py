@@ -608,4 +608,22 @@ def test_metrics_have_bounded_labels_and_count_by_version_and_arm(bundles: Bundl
     assert f'fairlead_requests_total{{arm="champion",model="{MODEL}",status="200",version="1"}} 3.0' in text
     assert f'fairlead_refused_total{{model="{MODEL}",status="400"}} 1.0' in text
     assert f'fairlead_release_generation{{model="{MODEL}"}} 1.0' in text
+    assert f'fairlead_release_generation_wanted{{model="{MODEL}"}} 1.0' in text
+    assert f'fairlead_replicas{{model="{MODEL}"}} 1.0' in text
     assert "id-1" not in text
+
+
+def test_metrics_are_of_all_replicas_or_of_none(bundles: Bundles, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(*_: object) -> None:
+        raise ConnectionError("the control is gone")
+
+    async def story(app: HttpApp) -> tuple[Response, str]:
+        await ask(app, "id-1")
+        with monkeypatch.context() as patch:
+            patch.setattr(app._server.control, "sync", gone)
+            refused = await call(app, "GET", "/metrics")
+        return refused, (await call(app, "GET", "/metrics")).body.decode()
+
+    refused, text = serve(bundles, story)
+    assert (refused.status, refused.json()["code"]) == (503, "control_gone")
+    assert f'fairlead_requests_total{{arm="champion",model="{MODEL}",status="200",version="1"}} 1.0' in text

@@ -12,6 +12,13 @@ of the pod needs to hear of it. */}}
   value: "5"
 - name: RAY_worker_niceness
   value: "0"
+# A replica that vanishes in the middle of a request: another one answers it, and is found out about soon.
+- name: RAY_SERVE_HAPROXY_RETRY_ON
+  value: conn-failure empty-response
+- name: RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S
+  value: "1"
+- name: RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER
+  value: 1s
 {{- with .Values.env }}
 {{ toYaml . }}
 {{- end }}
@@ -37,7 +44,12 @@ of the pod needs to hear of it. */}}
   "upscale_delay_s" .upscaleDelaySeconds
   "downscale_delay_s" .downscaleDelaySeconds) -}}
 {{- else -}}
-{{- $_ := set $ingress "num_replicas" (int (default 1 $.Values.serve.replicas)) -}}
+{{- $replicas := int (default 1 $.Values.serve.replicas) -}}
+{{- $_ := set $ingress "num_replicas" $replicas -}}
+{{- with int $.Values.ray.workers.replicas -}}
+{{/* Spread for good: what waits for a lost pod's successor must not move in with the survivor. */}}
+{{- $_ := set $ingress "max_replicas_per_node" (div (add $replicas . -1) . | int) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $ingress | toJson -}}
@@ -107,11 +119,12 @@ livenessProbe:
   {{- include "fairlead-model.rayLiveness" . | nindent 2 }}
 {{- end -}}
 
-{{/* Takes the pod out of the load balancers first, and lets it answer what still arrives. */}}
+{{/* Kubernetes takes the pod out of the load balancers at once; until these are told it answers what arrives, then it
+lets its clients go (fairlead.serve.leaving). */}}
 {{- define "fairlead-model.preStop" -}}
 preStop:
   exec:
-    command: [python, -c, "import time; time.sleep({{ int .Values.preStopSeconds }})"]
+    command: [python, -m, fairlead.serve.leaving, {{ .Values.preStopSeconds | quote }}]
 {{- end -}}
 
 {{- define "fairlead-model.podSpec" -}}
@@ -274,14 +287,15 @@ spec:
               - name: ray-worker
                 {{- include "fairlead-model.rayContainer" $ | nindent 16 }}
                 readinessProbe:
-                  # The node's HAProxy: a pod without it, or one that drains, must get no requests.
+                  # The node's HAProxy: a pod without it must get no requests. One that leaves gets none anyway, so there
+                  # is time to tell slow from dead: a pod that is only slow may be the last one.
                   httpGet:
                     path: /-/healthz
                     port: serve
                   initialDelaySeconds: 5
                   periodSeconds: 2
-                  timeoutSeconds: 2
-                  failureThreshold: 1
+                  timeoutSeconds: 5
+                  failureThreshold: 3
                 lifecycle:
                   {{- include "fairlead-model.preStop" $ | nindent 18 }}
                 ports:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from fairlead.cli.follow import told_progress
 from fairlead.cli.output import emit, say
 from fairlead.cli.stages import manual_run_id, new_context
 
@@ -34,13 +35,14 @@ def run(args: argparse.Namespace) -> int:
     context = new_context(args, manual_run_id())
     if args.version is not None:
         version = context.registry().get(args.version)
-        result = steps.deploy(context.to_json(), version.number)
+        with told_progress(context.run_folder / "progress.jsonl"):
+            result = steps.deploy(context.to_json(), version.number)
         emit(args, result, f"{result['summary']}\nreport: {result['report_html']}")
         return {"aborted": EXIT_VERDICT_FAIL, "paused": EXIT_NOT_ENOUGH_EVIDENCE}.get(result["outcome"], 0)
     current = champion(context)
     if current is None:
         raise VersionNotFound("there is no champion to deploy", fix="fairlead run, or fairlead deploy --version N")
-    client = ensure_serving(context, arm_of(current))
+    client = ensure_serving(context, arm_of(current), say)
     say(f"serving at {client.url}")
     view = client.release()
     live = view["applied"]

@@ -46,7 +46,7 @@ def _start(args: argparse.Namespace) -> int:
         raise RolloutError(f"version {candidate.number} is the champion already", fix="name another with --version")
     if args.in_cluster:
         return _start_in_cluster(args, context, candidate)
-    ensure_serving(context, arm_of(current))
+    ensure_serving(context, arm_of(current), say)
     record = begin_rollout(context, current, candidate, actor(), say)
     say(f"rollout {record.id}: version {candidate.number} against champion {current.number}")
     told, said_at = len(record.decisions), 0.0

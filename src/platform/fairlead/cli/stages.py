@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fairlead.cli.follow import told_progress
 from fairlead.cli.output import emit, say
 from fairlead.errors import EXIT_OK, EXIT_VERDICT_FAIL
 
@@ -28,7 +29,8 @@ def run_stages(args: argparse.Namespace, last: str) -> int:
     Returns the exit code: a verdict when a gate failed."""
     from fairlead.wiring import steps
 
-    context = new_context(args, manual_run_id()).to_json()
+    opened = new_context(args, manual_run_id())
+    context = opened.to_json()
     results: dict[str, dict[str, Any]] = {}
 
     def done(step: str, result: dict[str, Any]) -> bool:
@@ -36,12 +38,13 @@ def run_stages(args: argparse.Namespace, last: str) -> int:
         say(f"{step:<10} {result['summary']}  ({result['seconds']:.1f} s)")
         return step == last
 
-    if not done("validate", steps.validate(context)):
-        source = results["validate"]["source_fingerprint"]
-        if not done("prepare", steps.prepare(context, source)):
-            fingerprint = results["prepare"]["fingerprint"]
-            if not done("train", steps.train(context, fingerprint)):
-                done("evaluate", steps.evaluate(context, fingerprint, results["train"]["draft"]))
+    with told_progress(opened.run_folder / "progress.jsonl"):
+        if not done("validate", steps.validate(context)):
+            source = results["validate"]["source_fingerprint"]
+            if not done("prepare", steps.prepare(context, source)):
+                fingerprint = results["prepare"]["fingerprint"]
+                if not done("train", steps.train(context, fingerprint)):
+                    done("evaluate", steps.evaluate(context, fingerprint, results["train"]["draft"]))
     result = results[last]
     emit(args, result, f"{result['summary']}\nreport: {result['report_html']}")
     return EXIT_VERDICT_FAIL if result.get("passed") is False else EXIT_OK

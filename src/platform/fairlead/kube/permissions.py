@@ -45,6 +45,8 @@ SERVING = (
     Permission(RAYSERVICES, ("get", "list", "create", "patch", "delete"), "install and upgrade served models"),
     Permission(SECRETS, ("get", "list", "create", "patch", "delete"), "Helm's own revisions, the server's token"),
     Permission(SERVICES, ("get", "list", "create", "patch", "delete"), "the served model's address"),
+    Permission(PODS, ("list",), "say why servers do not start", optional=True),
+    Permission(EVENTS, ("list",), "say why servers do not start", optional=True),
 )
 LOOKING = (
     Permission(PODS, ("get", "delete"), "doctor's own pod", optional=True),

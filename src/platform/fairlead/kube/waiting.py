@@ -19,13 +19,13 @@ _IMAGE = frozenset(
     }
 )
 _CONFIGURATION = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_ORDER = ("quota", "policy", "image", "configuration", "crash", "unschedulable", "starting")
+_ORDER = ("quota", "policy", "invalid", "image", "configuration", "crash", "unschedulable", "starting")
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """One reason why pods do not run. `kind`: quota, policy, image, configuration, crash, unschedulable, starting.
-    `pods`: whom it holds up."""
+    """One reason why pods do not run. `kind`: quota, policy, invalid, image, configuration, crash, unschedulable,
+    starting. `pods`: whom it holds up."""
 
     kind: str
     pods: tuple[str, ...]
@@ -35,7 +35,7 @@ class Obstacle:
     @property
     def permanent(self) -> bool:
         """Whether it stays until a person changes something; a full cluster or quota may have room again."""
-        return self.kind in ("policy", "image", "configuration")
+        return self.kind in ("policy", "invalid", "image", "configuration")
 
     def sentence(self) -> str:
         """One line for a person."""
@@ -49,6 +49,7 @@ class Obstacle:
 _WORDS = {
     "quota": "the quota is used up",
     "policy": "a policy keeps the pods out",
+    "invalid": "the pods cannot be made",
     "image": "the image cannot be pulled",
     "configuration": "the container cannot be made",
     "crash": "the container ends again and again",
@@ -141,6 +142,8 @@ def _of_owners(events: Iterable[Mapping[str, Any]], namespace: str) -> Iterator[
             yield "quota", "", _after(message, "forbidden: "), f"kubectl describe resourcequota{at}; ask for less"
         elif "violates PodSecurity" in message:
             yield "policy", "", _after(message, "forbidden: "), f"kubectl get namespace {namespace} --show-labels"
+        elif "Pod" in message and " is invalid: " in message:
+            yield "invalid", "", _after(message, " is invalid: "), f"correct what it names; kubectl get events{at}"
         elif "no PriorityClass" in message or ("serviceaccount" in message and "not found" in message):
             yield (
                 "policy",

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Point = tuple[float, float]
+_SMALLEST_SPAN = 1e-290
+"""Below this a fifth of the span may be 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def axis_over(
         finite.append(include)
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     span = high - low
-    if span <= abs(high) * 1e-12:
+    if span <= max(abs(high) * 1e-12, _SMALLEST_SPAN):
         room = abs(high) * 0.1 or 0.5
         return Axis(low - room, high + room, start, end)
     below = 0.0 if include is not None and low == include else padding

@@ -19,6 +19,7 @@ from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ArmEvidence, PairEvidence, ServingEvidence
 from fairlead.serve.evidence import CallCounts, EvidenceDelta, Outcome, PairDelta, score_loss
+from fairlead.serve.metric_sums import Counted, MetricSums, add_counted
 from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.units import BLOCK_SECONDS, Seen
 
@@ -40,13 +41,15 @@ class ReleaseRefused(Exception):
 @dataclass(slots=True)
 class ReplicaReport:
     """What a replica tells: the generation that it applies, the digest of the candidate that it can call, and what it
-    counted since it last told."""
+    counted since it last told, as evidence and for /metrics."""
 
     replica: str
     generation: int
     deltas: list[EvidenceDelta] = field(default_factory=list)
     error: str = ""
     candidate: str = ""
+    counted: Counted = field(default_factory=dict)
+    gauges: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -97,6 +100,7 @@ class _Replica:
     seen: float
     error: str
     candidate: str
+    gauges: dict[str, float]
 
 
 class ControlState:
@@ -117,6 +121,7 @@ class ControlState:
         self._outcomes: dict[str, _Remembered] = {}
         self._recent: deque[tuple[float, int]] = deque()
         self._total = 0
+        self._counted: Counted = {}
         self.wanted = release
         self.candidate_ready = False
         self.candidate_error = ""
@@ -173,7 +178,8 @@ class ControlState:
     def sync(self, report: ReplicaReport) -> Orders:
         """Take what a replica tells and give it its orders."""
         now = self._monotonic()
-        self._replicas[report.replica] = _Replica(report.generation, now, report.error, report.candidate)
+        self._replicas[report.replica] = _Replica(report.generation, now, report.error, report.candidate, report.gauges)
+        add_counted(self._counted, report.counted)
         for delta in report.deltas:
             self._count(delta, now)
         return Orders(self.wanted, self.candidate_ready)
@@ -181,6 +187,12 @@ class ControlState:
     def leave(self, replica: str) -> None:
         """Forget a replica that ends."""
         self._replicas.pop(replica, None)
+
+    def metrics(self) -> MetricSums:
+        """What ``GET /metrics`` tells of all replicas."""
+        self._forget_silent()
+        gauges = [replica.gauges for replica in self._replicas.values() if replica.gauges]
+        return MetricSums(self.wanted.generation, self._counted, gauges)
 
     def _forget_silent(self) -> None:
         limit = self._monotonic() - REPLICA_SILENT_SECONDS

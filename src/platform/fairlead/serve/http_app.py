@@ -20,6 +20,7 @@ from fairlead.serve.batcher import THREAD_PREFIX
 from fairlead.serve.candidate import CandidatePort, LocalCandidate
 from fairlead.serve.candidate_process import ProcessHost
 from fairlead.serve.control import Control, ControlState, Labels, Orders, ReplicaReport
+from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.routes import HttpApp
 from fairlead.serve.server import ModelCache, Server
@@ -52,6 +53,10 @@ class LocalControl:
     async def evidence(self) -> ServingEvidence:
         """See ControlPort."""
         return self._control.state.evidence()
+
+    async def metrics(self) -> MetricSums:
+        """See ControlPort."""
+        return self._control.state.metrics()
 
     async def feedback(self, labels: Labels) -> dict[str, int]:
         """See ControlPort."""

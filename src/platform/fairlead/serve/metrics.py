@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from fairlead.serve.exchange import Exchange
+from fairlead.serve.metric_sums import MetricSums, Teller, render_sums
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -12,11 +13,13 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Metrics:
-    """Counters of one server process (on Ray Serve: of one replica)."""
+    """Counters of one server process (on Ray Serve: of one replica), and the text with those of all."""
 
     def __init__(self, model: str) -> None:
         self._model = model
+        self._applied = -1
         self.registry = CollectorRegistry()
+        self.teller = Teller(self.registry)
         arm = ("model", "version", "arm")
         self._requests = Counter(
             "fairlead_requests_total", "Answers of a model to users.", (*arm, "status"), registry=self.registry
@@ -72,9 +75,18 @@ class Metrics:
         )
         self._generation = Gauge(
             "fairlead_release_generation",
-            "Generation of the release that is applied.",
+            "Generation of the release that every replica applies.",
             ("model",),
             registry=self.registry,
+        )
+        self._wanted = Gauge(
+            "fairlead_release_generation_wanted",
+            "Generation of the release that should be applied.",
+            ("model",),
+            registry=self.registry,
+        )
+        self._replicas = Gauge(
+            "fairlead_replicas", "Replicas that tell the control of themselves.", ("model",), registry=self.registry
         )
         self._weight = Gauge(
             "fairlead_traffic_weight_percent", "Share of the keys that an arm answers.", arm, registry=self.registry
@@ -131,14 +143,24 @@ class Metrics:
 
     def released(self, generation: int, weights: dict[tuple[int, str], float]) -> None:
         """Tell what is applied: `weights` by (version, arm)."""
-        self._generation.labels(self._model).set(generation)
+        self._applied = generation
         self._weight.clear()
         for (version, arm), weight in weights.items():
             self._weight.labels(self._model, str(version), arm).set(weight)
 
-    def render(self, *, waiting: int, log_dropped: int) -> bytes:
-        """The text format of Prometheus."""
-        self._waiting.labels(self._model).set(waiting)
-        self._log_dropped.labels(self._model).set(log_dropped)
-        text: bytes = generate_latest(self.registry)
-        return text
+    def gauges(self, *, waiting: int, log_dropped: int) -> dict[str, float]:
+        """What this replica is at now, for the control."""
+        return {"waiting": waiting, "log_dropped": log_dropped, "generation": self._applied}
+
+    def render(self, sums: MetricSums) -> bytes:
+        """The text format of Prometheus, with what all replicas counted."""
+        live = sums.gauges
+        for gauge, value in (
+            (self._waiting, sum(each["waiting"] for each in live)),
+            (self._log_dropped, sum(each["log_dropped"] for each in live)),
+            (self._generation, min((each["generation"] for each in live), default=self._applied)),
+            (self._wanted, sums.wanted),
+            (self._replicas, len(live)),
+        ):
+            gauge.labels(self._model).set(value)
+        return render_sums(self.registry, sums.counted)

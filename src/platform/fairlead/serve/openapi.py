@@ -55,8 +55,8 @@ def openapi_document(model: str, signature: Signature) -> dict[str, Any]:
         },
         "/metrics": {
             "get": {
-                "summary": "Metrics in the text format of Prometheus",
-                "responses": {"200": {"description": "Metrics.", "content": {"text/plain": {}}}},
+                "summary": "Metrics of all replicas in the text format of Prometheus",
+                "responses": {"200": {"description": "Metrics.", "content": {"text/plain": {}}}, "503": _ERROR},
             }
         },
     }

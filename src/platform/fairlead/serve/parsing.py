@@ -59,13 +59,17 @@ class RequestParser:
         for key in document:
             if key not in ("instances", "id"):
                 raise bad_field(key, f"unknown key {key}", "unknown_field")
-        self._check_row_count(len(rows), "instances")
         identity = _identity(document.get("id"))
+        return ParsedRequest(self.check_rows(rows, "instances"), identity)
+
+    def check_rows(self, rows: list[Any], place: str) -> list[Row]:
+        """Check rows in place; afterwards each has exactly the fields of the signature. Raises Refusal."""
+        self._check_row_count(len(rows), place)
         for row in rows:
             if type(row) is not dict:
-                raise bad_field("instances", "each instance must be an object")
+                raise bad_field(place, "each instance must be an object")
             self._check_row(row)
-        return ParsedRequest(rows, identity)
+        return rows
 
     def _check_row(self, row: Row) -> None:
         """Check one row in place. Afterwards it has exactly the fields of the signature."""

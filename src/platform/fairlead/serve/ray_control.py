@@ -11,6 +11,7 @@ from fairlead.errors import ServeError
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.control import Control, ControlState, Labels, Orders, ReleaseRefused, ReplicaReport
+from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.ray_candidate import CandidateModel
 from fairlead.serve.ray_names import candidate_app, candidate_prefix, control_app
 from fairlead.serve.release_store import ReleaseStore
@@ -109,6 +110,10 @@ class ControlDeployment:
         """See ControlPort."""
         return self._control.state.evidence()
 
+    async def metrics(self) -> MetricSums:
+        """See ControlPort."""
+        return self._control.state.metrics()
+
     async def feedback(self, labels: Labels) -> dict[str, int]:
         """See ControlPort."""
         return self._control.state.feedback(labels)
@@ -140,6 +145,11 @@ class RayControl:
         """See ControlPort."""
         evidence: ServingEvidence = await self._handle.evidence.remote()
         return evidence
+
+    async def metrics(self) -> MetricSums:
+        """See ControlPort."""
+        sums: MetricSums = await self._handle.metrics.remote()
+        return sums
 
     async def feedback(self, labels: Labels) -> dict[str, int]:
         """See ControlPort."""

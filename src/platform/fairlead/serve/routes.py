@@ -170,7 +170,10 @@ class HttpApp:
         return 200, b""
 
     async def _metrics(self, _scope: Scope, _receive: Receive) -> tuple[int, bytes]:
-        return 200, self._server.render_metrics()
+        try:
+            return 200, await self._server.render_metrics()
+        except Exception as error:  # see _feedback; one replica's own numbers would look like the sum
+            raise unavailable("control_gone", "the metrics of all replicas cannot be read now") from error
 
     async def _openapi(self, _scope: Scope, _receive: Receive) -> tuple[int, bytes]:
         live = self._plane.require_live()

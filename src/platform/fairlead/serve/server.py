@@ -18,6 +18,7 @@ from fairlead.serve.batcher import Batcher
 from fairlead.serve.candidate import CandidatePort
 from fairlead.serve.control import Labels, Orders, ReplicaReport
 from fairlead.serve.data_plane import DataPlane
+from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.model import LoadedModel, load_model
 from fairlead.serve.recorder import Recorder
@@ -30,6 +31,7 @@ _log = get_logger(__name__)
 
 SYNC_SECONDS = 0.2
 _RETRY_SECONDS = 2.0
+_METRICS_SECONDS = 5.0
 _MODELS_KEPT = 3
 
 
@@ -47,6 +49,9 @@ class ControlPort(Protocol):
 
     async def evidence(self) -> ServingEvidence:
         """What was counted."""
+
+    async def metrics(self) -> MetricSums:
+        """What all replicas counted for /metrics."""
 
     async def feedback(self, labels: Labels) -> dict[str, int]:
         """Join labels."""
@@ -164,10 +169,16 @@ class Server:
         live = self.plane.live
         callable_ = live.salt if live is not None and live.candidate is not None else ""
         deltas = self.recorder.take()
+        dropped = self.log.dropped if self.log is not None else 0
+        gauges = self.metrics.gauges(waiting=self.plane.waiting, log_dropped=dropped)
+        counted = self.metrics.teller.take()
         try:
-            return await self.control.sync(ReplicaReport(self.replica, generation, deltas, self._error, callable_))
+            return await self.control.sync(
+                ReplicaReport(self.replica, generation, deltas, self._error, callable_, counted, gauges)
+            )
         except BaseException:
             self.recorder.give_back(deltas)
+            self.metrics.teller.give_back(counted)
             raise
 
     async def _obey(self, orders: Orders) -> None:
@@ -241,11 +252,11 @@ class Server:
             self.log.offer_labels([(now, identity, label) for identity, label in raw])
         return counts
 
-    def render_metrics(self) -> bytes:
-        """The body of ``GET /metrics``."""
-        self.recorder.work()
-        dropped = self.log.dropped if self.log is not None else 0
-        return self.metrics.render(waiting=self.plane.waiting, log_dropped=dropped)
+    async def render_metrics(self) -> bytes:
+        """The body of ``GET /metrics``: of all replicas. Raises when the control is gone."""
+        async with asyncio.timeout(_METRICS_SECONDS):
+            await self.sync()
+            return self.metrics.render(await self.control.metrics())
 
 
 def _read_labels(

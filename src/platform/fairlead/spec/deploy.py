@@ -107,6 +107,7 @@ class Cluster(Section):
         pattern=r"^http://[^/]+$",
         description="Where the servers answer from here. Default: the release's Service, which only pods reach.",
     )
+    start_deadline: Seconds = Field(600.0, gt=0, description="How long servers may take until they answer.")
     image: str | None = Field(None, description="Image of the Job of `rollout start --in-cluster`: the platform image.")
     service_account: str = Field("fairlead-rollout", pattern=_NAME, description="Who that Job is.")
     env_secrets: tuple[str, ...] = Field(

@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,28 @@ import yaml
 
 from fairlead.clock import Clock, SystemClock
 from fairlead.deploy.backends.helm import HelmEffects, HelmObserver, HelmRelease
-from fairlead.deploy.backends.helm_program import HelmProgram
+from fairlead.deploy.backends.helm_program import HelmProgram, Revision
 from fairlead.deploy.backends.helm_values import traffic_values
 from fairlead.deploy.rollout.loop import Observe
 from fairlead.deploy.rollout.wishes import same_traffic
-from fairlead.errors import ClusterIncomplete, FairleadError, ServeError, ServerUnreachable, SpecError
+from fairlead.errors import ClusterConflict, ClusterIncomplete, FairleadError, ServeError, SpecError
 from fairlead.kube import Cluster, open_cluster
 from fairlead.kube.kinds import EVENTS, RAYSERVICES, SECRETS
 from fairlead.logs import get_logger
-from fairlead.packaged import packaged_folder
+from fairlead.packaged import packaged_folder, pushed_image
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import Decision, RolloutRecord
 from fairlead.registry.registry import Registry
-from fairlead.serve.client import RequestRefused, ServingClient
+from fairlead.serve.client import ServingClient
 from fairlead.serve.token import TOKEN_FILE_VARIABLE, read_token
 from fairlead.wiring.context import Context
+from fairlead.wiring.servers_watch import ServersWatch, await_servers
 
 _log = get_logger(__name__)
 
-_START_SECONDS = 600.0
 _FOLLOW_SECONDS = 120.0
 _LOOK_SECONDS = 1.0
+CHART = "fairlead-model"
 _EVENT_LENGTH = 1000
 _WARNINGS = frozenset({"aborting", "paused"})
 
@@ -50,7 +51,7 @@ def cluster_of(context: Context) -> Cluster:
 def helm_of(context: Context) -> HelmProgram:
     """The `helm` program for the project's release."""
     place = context.project.deploy.cluster
-    chart = packaged_folder("helm") / "fairlead-model"
+    chart = packaged_folder("helm") / CHART
     return HelmProgram(release_name(context), cluster_of(context).namespace, chart, place.context)
 
 
@@ -87,34 +88,45 @@ def serving_url(context: Context) -> str:
     return f"http://{release_name(context)}-serve-svc.{cluster_of(context).namespace}.svc:8000"
 
 
-def ensure_release(context: Context, champion: Arm, clock: Clock) -> ServingClient:
-    """A release whose servers answer; installed with `champion` when there is none. Raises ServeError."""
+def ensure_release(context: Context, champion: Arm, clock: Clock, say: Callable[[str], None]) -> ServingClient:
+    """A release whose servers answer; installed with `champion` when there is none. `say` is told why it takes time.
+
+    Raises ClusterConflict when the release is of another chart, PodsCannotRun when pods never will, ServeError when
+    the servers do not answer within ``deploy.cluster.start_deadline``."""
+    serving_url(context)  # before anything is made
     helm = helm_of(context)
     try:
-        helm.history()
+        newest = helm.history()[-1]
     except ClusterIncomplete:
         first = Release(context.project.project, 1, champion, note="first deployment")
         helm.install(install_values(context, first), "first deployment")
+    else:
+        _check_ours(helm, newest)
     client = cluster_client(context)
-    deadline = clock.monotonic() + _START_SECONDS
-    why = ""
-    while clock.monotonic() < deadline:
-        try:
-            if client.release()["applied"] is not None:
-                return client
-        except (ServerUnreachable, RequestRefused) as error:
-            why = str(error)
-        clock.sleep(_LOOK_SECONDS)
-    raise ServeError(
-        f"the servers did not answer within {_START_SECONDS:.0f} s",
-        where=client.url,
-        why=why or "no replica confirmed a release",
-        fix=f"kubectl -n {helm.namespace} describe rayservice {helm.release}, and get pods,events",
-    )
+    seconds = context.project.deploy.cluster.start_deadline
+    await_servers(client, ServersWatch(cluster_of(context), helm.release, seconds, clock), seconds, clock, say)
+    return client
+
+
+def _check_ours(helm: HelmProgram, newest: Revision) -> None:
+    where = f"release {helm.release} in namespace {helm.namespace}"
+    if newest.chart.rpartition("-")[0] != CHART:
+        raise ClusterConflict(
+            f"the Helm release {helm.release} belongs to another chart: {newest.chart}",
+            where=where,
+            fix="deploy.cluster.release names this project's release otherwise",
+        )
+    if newest.status in ("failed", "pending-install") and newest.number == 1:
+        raise ClusterConflict(
+            f"the Helm release {helm.release} was begun and never finished ({newest.status})",
+            where=where,
+            fix=f"helm -n {helm.namespace} uninstall {helm.release}, then deploy again",
+        )
 
 
 def install_values(context: Context, release: Release) -> dict[str, Any]:
-    """The values of the first installation: the project's own, over those of `deploy.cluster.values`."""
+    """The values of the first installation: the project's own, over those of `deploy.cluster.values`. The image,
+    when they name none, is the pushed one of this version."""
     project = context.project
     values: dict[str, Any] = {}
     if project.deploy.cluster.values:
@@ -123,6 +135,10 @@ def install_values(context: Context, release: Release) -> dict[str, Any]:
             values = yaml.safe_load(path.read_text()) or {}
         except (OSError, yaml.YAMLError) as error:
             raise SpecError(f"the values file cannot be read: {error}", where=str(path)) from error
+    pushed = pushed_image("serving")
+    if pushed and "repository" not in (values.get("image") or {}):
+        repository, _, digest = pushed.partition("@")
+        values["image"] = {**(values.get("image") or {}), "repository": repository, "digest": digest}
     serve = project.serve.model_dump(mode="json", exclude={"backend", "host", "port"}, exclude_unset=True)
     own = {"model": project.project, "serve": serve, "store": {"uri": project.store}, **traffic_values(release)}
     return _merged(values, own)

@@ -89,7 +89,7 @@ def run_deploy(context: Context, progress: StepProgress, version: int) -> Outcom
     if current is None or current.number == found.number:
         return _bootstrap(context, progress, found, already=current is not None)
     progress("starting the servers")
-    ensure_serving(context, arm_of(current))
+    ensure_serving(context, arm_of(current), progress)
     record = begin_rollout(context, current, found, say=progress)
 
     def tell(record: RolloutRecord) -> None:
@@ -111,7 +111,7 @@ def _bootstrap(context: Context, progress: StepProgress, version: Version, *, al
             )
         registry.set_alias("champion", version.number, actor=actor(), why=BOOTSTRAP, evidence={"rule": "bootstrap"})
     progress("starting the servers")
-    client = ensure_serving(context, arm_of(version))
+    client = ensure_serving(context, arm_of(version), progress)
     why = "it was champion already; nothing changed" if already else BOOTSTRAP
     report = Report(
         title=f"Deployment of {context.project.project} {version.number}",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fairlead.deploy.backends.rollout_job import METRICS_PORT, JobPlace, job_name, render_job
 from fairlead.errors import RolloutError, UsageError
 from fairlead.kube.kinds import Kind
+from fairlead.packaged import pushed_image
 from fairlead.records.registry import Version
 from fairlead.spec.rayjob import check_image
 from fairlead.store.archives import publish_folder
@@ -33,14 +34,15 @@ def start_job(context: Context, version: Version) -> StartedJob:
     Raises UsageError without an image or a store that pods reach, RolloutError when one has ended and is still there,
     and what the cluster refuses."""
     place = context.project.deploy.cluster
-    if not place.image:
+    image = place.image or pushed_image("runner")
+    if not image:
         raise UsageError(
             "deploy.cluster.image is not set",
             why="the Job that hosts the rollout needs the platform image",
             fix="--set deploy.cluster.image=REGISTRY/fairlead-platform:VERSION",
         )
     try:
-        check_image(place.image)
+        check_image(image)
     except ValueError as error:
         raise UsageError(str(error), where="deploy.cluster.image") from error
     if not context.project.store.startswith("s3://"):
@@ -65,7 +67,7 @@ def start_job(context: Context, version: Version) -> StartedJob:
         JobPlace(
             release=release,
             namespace=cluster.namespace,
-            image=place.image,
+            image=image,
             service_account=place.service_account,
             version=version.number,
             digest=version.digest,

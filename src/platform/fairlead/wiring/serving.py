@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,13 +98,15 @@ def wanted_release(context: Context) -> Release | None:
         return None
 
 
-def ensure_serving(context: Context, champion: Arm, clock: Clock | None = None) -> ServingClient:
-    """Servers that answer with `champion`; started when nothing answers. Raises ServeError."""
-    clock = clock or SystemClock()
+def ensure_serving(context: Context, champion: Arm, say: Callable[[str], None]) -> ServingClient:
+    """Servers that answer with `champion`; started when nothing answers. `say` is told why it takes time.
+
+    Raises ServeError."""
+    clock = SystemClock()
     if on_cluster(context):
         from fairlead.wiring.cluster import ensure_release
 
-        return ensure_release(context, champion, clock)
+        return ensure_release(context, champion, clock, say)
     if is_up(context):
         return client(context)
     current = wanted_release(context)

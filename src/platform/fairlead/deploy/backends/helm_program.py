@@ -15,6 +15,7 @@ _TIMEOUT_SECONDS = 60.0
 _HISTORY_KEPT = 50
 _LOOKED_BACK = 20
 DEPLOYED = "deployed"
+_REFUSES = "fairlead-model refuses these values: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,12 @@ class HelmProgram:
         return found
 
     def install(self, values: Mapping[str, Any], description: str) -> None:
-        """The first revision."""
-        self._apply("install", values, description)
+        """The first revision. What was made of one that failed is taken away again."""
+        try:
+            self._apply("install", values, description)
+        except EnvironmentProblem:
+            self._take_back_failed_install()
+            raise
 
     def upgrade(self, values: Mapping[str, Any], description: str) -> None:
         """A new revision that differs from the last in `values` only. The chart must be the one that is installed."""
@@ -95,6 +100,14 @@ class HelmProgram:
             raise self._failure(arguments[0], done.stderr.strip())
         return done.stdout
 
+    def _take_back_failed_install(self) -> None:
+        try:
+            (only,) = self.history()
+        except (EnvironmentProblem, ValueError):
+            return  # nothing was made, or it is somebody else's
+        if only.status == "failed":
+            self._run("uninstall", self.release)
+
     def _where(self) -> str:
         return f"release {self.release} in namespace {self.namespace}"
 
@@ -108,8 +121,22 @@ class HelmProgram:
                 why=said,
                 fix="install it with the chart first, or correct deploy.cluster in the project file",
             )
+        if "cannot be imported into the current release" in said:
+            return ClusterConflict(
+                f"objects of the name {self.release} belong to somebody else",
+                where=where,
+                why=said,
+                fix="deploy.cluster.release names the release otherwise; or delete what is named, if nobody needs it",
+            )
         if "another operation" in said or "already exists" in said or "object has been modified" in said:
             return ClusterConflict(what, where=where, why=f"another Helm is at work on it: {said}", fix="try again")
-        if "orbidden" in said or "cannot patch" in said or "fairlead-model:" in said or "schema" in said:
+        if "orbidden" in said:
+            return ClusterRefused(what, where=where, why=said, fix="fairlead doctor --on cluster names what is missing")
+        if _REFUSES in said:
+            return ClusterRefused("the chart refuses these values", where=where, why=said.partition(_REFUSES)[2])
+        if "fairlead-model:" in said or "schema" in said:
+            fix = "correct the file that deploy.cluster.values names; helm/fairlead-model/README.md lists all values"
+            return ClusterRefused(what, where=where, why=said, fix=fix)
+        if "cannot patch" in said:
             return ClusterRefused(what, where=where, why=said)
         return EnvironmentProblem(what, where=where, why=said)
