@@ -91,8 +91,8 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
 
 
 def _expected(record: RolloutRecord) -> list[str]:
-    """For each undecided metric of an open rollout: what it still takes, and what the deadline still lets it see, at the
-    traffic of this step so far, from when the record was written."""
+    """For each undecided metric of an open rollout: what it still takes, and what the deadline still lets it see. At
+    the traffic of this step so far, from when the record was written."""
     shares = {Phase.SHADOW: record.shadow_percent, Phase.CANARY: record.weight}
     share = shares.get(record.phase, 0.0) / 100
     if not share or not record.last_data_at or not record.updated_at:
