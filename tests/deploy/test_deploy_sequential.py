@@ -41,7 +41,7 @@ def running(rng: np.random.Generator, rate: float, steps: np.ndarray, runs: int)
 # --- one rate against a few alternatives -----------------------------------------------------------------------------
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.5])
 def test_one_sided_evidence_is_wrong_at_most_as_often_as_its_level(rng: np.random.Generator, rate: float) -> None:
-    runs, alpha, steps = 4000, 0.05, np.full(1000, 3)
+    runs, alpha, steps = 1500, 0.05, np.full(600, 5)
     counts, n = running(rng, rate, steps, runs), np.cumsum(steps)
     for evidence in (log_evidence_above, log_evidence_below):
         wrong = (evidence(n, counts, rate) >= -math.log(alpha)).any(axis=1).mean()
@@ -51,13 +51,13 @@ def test_one_sided_evidence_is_wrong_at_most_as_often_as_its_level(rng: np.rando
 
 # --- difference of two rates -----------------------------------------------------------------------------------------
 def test_the_smallest_product_is_the_one_of_a_fine_grid(rng: np.random.Generator) -> None:
-    for _ in range(200):
+    for _ in range(60):
         n, n0, margin = int(rng.integers(1, 3000)), int(rng.integers(1, 20_000)), float(rng.uniform(-0.5, 0.5))
         events, events0 = int(rng.binomial(n, rng.random() ** 3)), int(rng.binomial(n0, rng.random() ** 3))
         base = np.linspace(max(0.0, -margin), min(1.0, 1 - margin), 4001)[1:-1]
         products = [
             rates.log_martingale(n, events, b + margin, MIXTURE) + rates.log_martingale(n0, events0, b, MIXTURE)
-            for b in base[:: max(1, len(base) // 400)]
+            for b in base[:: max(1, len(base) // 150)]
         ]
         found = float(two_sample.log_evidence(n, events, n0, events0, margin, MIXTURE))
         assert found <= min(products) + 1e-6
@@ -72,7 +72,7 @@ def test_the_difference_of_two_rates_keeps_both_error_rates(
     rng: np.random.Generator, weight: float, base: float
 ) -> None:
     """At the margin every PASS and every FAIL is an error."""
-    runs, alpha, margin = 2000, 0.05, 0.02
+    runs, alpha, margin = 1000, 0.05, 0.02
     looks = np.unique(np.geomspace(10, 10_000, 150).astype(int))
     steps = np.diff(looks, prepend=0)
     others = np.round(looks * (1 - weight) / weight).astype(int)
@@ -147,7 +147,7 @@ def test_the_outlook_of_the_difference_is_what_it_takes() -> None:
 def test_a_candidate_that_fails_as_often_as_the_champion_is_not_blamed(
     rng: np.random.Generator, share: float, rate: float
 ) -> None:
-    runs, calls, alpha = 2000, 2000, 0.01
+    runs, calls, alpha = 1000, 1000, 0.01
     ours = np.cumsum(rng.random((runs, calls)) < rate, axis=1)
     between = rng.negative_binomial(1, share, (runs, calls))
     theirs = np.cumsum(rng.binomial(between, rate), axis=1)
@@ -156,7 +156,7 @@ def test_a_candidate_that_fails_as_often_as_the_champion_is_not_blamed(
 
 
 def test_a_broken_candidate_is_blamed_as_fast_as_the_absolute_test_finds_it(rng: np.random.Generator) -> None:
-    test, runs, share = Sprt(0.005, 0.05, 0.0056, 0.01), 2000, 0.1
+    test, runs, share = Sprt(0.005, 0.05, 0.0056, 0.01), 1000, 0.1
     for rate, calls in [(0.05, 2000), (0.1, 600), (1.0, 20)]:
         ours, n = np.cumsum(rng.random((runs, calls)) < rate, axis=1), np.arange(1, calls + 1)
         theirs = np.cumsum(rng.binomial(rng.negative_binomial(1, share, (runs, calls)), 0.005), axis=1)
@@ -235,8 +235,8 @@ def test_a_quantile_at_its_limit_is_judged_wrongly_at_most_as_often_as_budgeted(
     rng: np.random.Generator, quantile: float
 ) -> None:
     """A candidate just at the limit: both verdicts are errors of the one or the other kind."""
-    runs, alpha, limit = 300, 0.05, Limit(1.25)
-    steps = np.diff(np.unique(np.geomspace(20, 5000, 25).astype(int)), prepend=0)
+    runs, alpha, limit = (60 if quantile == 0.5 else 150), 0.05, Limit(1.25)
+    steps = np.diff(np.unique(np.geomspace(20, 5000, 15).astype(int)), prepend=0)
     ours = histograms(rng, 0.010 * 1.25, steps, runs)
     theirs = histograms(rng, 0.010, 3 * steps, runs)
     found = compare_quantile_counts(ours, theirs, FIRST, quantile, limit)

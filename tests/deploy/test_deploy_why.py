@@ -129,6 +129,13 @@ def test_a_host_that_takes_over_goes_on_with_the_course() -> None:
         assert all(earlier.seconds <= later.seconds for earlier, later in pairwise(part.looks))
 
 
+def test_an_upper_end_that_is_not_known_yet_is_left_open() -> None:
+    early = replace(metric(3, "latency_p50"), details={"upper_known": False})
+    ((_, _, low, high, _),) = look(fresh_record(), 3, early).course[0].looks[0].points
+    assert (low, high) == (0.0, None)
+    assert "∞" in render_html(explain(replace(fresh_record(), last_metrics=(early,), updated_at="")))
+
+
 # --- the report ------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def promoted() -> RolloutRecord:
@@ -190,5 +197,6 @@ def test_a_rollout_under_way_shows_where_it_is() -> None:
     world = World(HEALTHY, the_plan=plan(steps=[10, 50]))
     record = world.run(until=lambda r: r.phase is Phase.CANARY and r.last_requests > 100)
     assert explain(record).sections[-2].title == "Now"
+    assert re.search(r"What can still be expected:\n   \w+: .*by the deadline", explain_text(record))
     open_bands = [band for band in bands(record) if band.mark is None]
     assert {"Slow answers", "Hard failures"} <= {band.title for band in open_bands}

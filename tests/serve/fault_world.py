@@ -21,7 +21,7 @@ from tiny_models import FEATURES, ROW, table, write_bundle
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.client import ServingClient
-from fairlead.serve.ray_names import candidate_app, ingress_app
+from fairlead.serve.ray_names import candidate_app, candidate_prefix, ingress_app
 from fairlead.serve.router import on_candidate
 from fairlead.serve.token import read_token, token_file
 from fairlead.serve.traffic import TrafficPlan, run_traffic
@@ -80,6 +80,12 @@ class Seen:
         return float(np.quantile(ms, 0.5)), float(np.quantile(ms, 0.99))
 
 
+def two_replicas(port: int) -> Serve:
+    """What is served unless something else is asked for. One Ray has one port."""
+    log = RequestLog(rotate_seconds=1)
+    return Serve(port=port, replicas=REPLICAS, deadline_ms=1000, sticky="header:x-fairlead-key", log=log)
+
+
 class FaultWorld:
     """One served model and its bundles. `close` takes it down."""
 
@@ -95,13 +101,7 @@ class FaultWorld:
         self._versions = 2
         rows = table(3000)
         pq.write_table(rows.append_column("user", [[f"user-{i}" for i in range(3000)]]), base / "live.parquet")
-        self.spec = spec or Serve(
-            port=free_port(),
-            replicas=REPLICAS,
-            deadline_ms=1000,
-            sticky="header:x-fairlead-key",
-            log=RequestLog(rotate_seconds=1),
-        )
+        self.spec = spec or two_replicas(free_port())
         url = start_ray_serving(self.spec, Release(MODEL, 1, self.first), "store", base, ray_address)
         self.client = ServingClient(url, read_token(token_file(base)), MODEL)
         self._generation = 1
@@ -149,6 +149,9 @@ class FaultWorld:
         """A candidate that is started already, and does what `fault` says."""
         from ray import serve
 
+        # The control removes candidates that nobody wants once, two seconds after a change: this one must come later.
+        self._until(lambda: not any(name.startswith(candidate_prefix(MODEL)) for name in serve.status().applications))
+        time.sleep(3)
         self._versions += 1
         arm = write_bundle(self.store, self.base / "drafts", version=self._versions, bias=self._versions / 10)
         app = serve.deployment(faulty_candidate()).options(
@@ -189,10 +192,10 @@ class FaultWorld:
             thread.join(requests / rate + 60)
         return Seen.of(results[0])
 
-    def poisoned(self) -> str:
-        """The rows of the traffic with one body in them, many times, that kills a candidate with the fault "dies"."""
+    def poisoned(self, every: int = 100) -> str:
+        """The rows of the traffic, and one body again and again that kills a candidate with the fault "dies"."""
         rows = pq.read_table(self.base / "live.parquet").to_pylist()
-        for index in range(0, len(rows), 100):
+        for index in range(0, len(rows), every):
             rows[index] = {**ROW, "at": rows[0]["at"], "distance": POISON_DISTANCE, "user": rows[index]["user"]}
         target = self.base / "poisoned.parquet"
         import pyarrow as pa

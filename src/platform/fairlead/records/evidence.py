@@ -3,6 +3,7 @@
 import enum
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -123,6 +124,9 @@ class LatencyCounts:
             return self
         if not self.counts:
             return LatencyCounts(other.first, tuple(sign * count for count in other.counts))
+        if self.first == other.first and len(self.counts) == len(other.counts):
+            apply = operator.add if sign == 1 else operator.sub
+            return LatencyCounts(self.first, tuple(map(apply, self.counts, other.counts)))
         first = min(self.first, other.first)
         last = max(self.first + len(self.counts), other.first + len(other.counts))
         merged = [0] * (last - first)

@@ -185,6 +185,7 @@ class Registry:
                 f"the registry of {self.model} has a decision of generation {written}, this one is {fence}",
                 where=self._store.url(self._key),
                 why="another controller of the rollout went on meanwhile; nothing was written",
+                fix="Nothing, when it did; when records of rollouts were deleted: `fairlead model promote` by hand.",
             )
         return fence is not None and fence > written
 

@@ -63,18 +63,15 @@ def _near_values(points: Sequence[BandPoint], band: Band) -> list[float]:
 
 
 def _grid(x: LogAxis, y: Axis, x_label: str) -> str:
-    parts = []
-    ticks = y.ticks(4)
-    for tick in ticks:
+    floor, y_ticks, x_ticks = HEIGHT - _BOTTOM, y.ticks(4), x.ticks(5)
+    lines = "".join(f"M{_LEFT} {y.place(tick):.0f}H{WIDTH - _RIGHT}" for tick in y_ticks)
+    marks = "".join(f"M{x.place(tick):.0f} {floor}v4" for tick in x_ticks)
+    parts = [f'<path class="grid" d="{lines}"/><path class="axis" d="M{_LEFT} {floor}H{WIDTH - _RIGHT}{marks}"/>']
+    for tick in y_ticks:
         at = y.place(tick)
-        parts.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{WIDTH - _RIGHT}"/>')
-        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{at + 4:.1f}">{tick_label(tick, ticks)}</text>')
-    floor = HEIGHT - _BOTTOM
-    for tick in x.ticks(5):
-        at = x.place(tick)
-        parts.append(f'<path class="axis" d="M{at:.1f} {floor}v4"/>')
-        parts.append(f'<text class="tick mid" x="{at:.1f}" y="{floor + 16}">{_short(tick)}</text>')
-    parts.append(f'<path class="axis" d="M{_LEFT} {floor}H{WIDTH - _RIGHT}"/>')
+        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{at + 4:.0f}">{tick_label(tick, y_ticks)}</text>')
+    for tick in x_ticks:
+        parts.append(f'<text class="tick mid" x="{x.place(tick):.0f}" y="{floor + 16}">{_short(tick)}</text>')
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(f'<text class="label mid" x="{middle:g}" y="{floor + 33}">{escape(x_label, 50)}</text>')
     return "".join(parts)
@@ -99,9 +96,9 @@ def _area(points: Sequence[BandPoint], x: LogAxis, y: Axis) -> str:
         ]
     lows = [(x.place(p.x), y.start if p.low is None else y.place(p.low)) for p in known]
     highs = [(x.place(p.x), y.end if p.high is None else y.place(p.high)) for p in known]
-    lower, upper = ("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in ends) for ends in (lows, highs))
+    # One path for the ground and both ends.
     outline = "L".join(f"{a:.1f} {b:.1f}" for a, b in (*lows, *reversed(highs)))
-    return f'<path class="area band s0" d="M{outline}Z"/><path class="edge s0" d="{lower}{upper}"/>'
+    return f'<path class="area band s0" d="M{outline}Z"/>'
 
 
 def _line(points: Sequence[Point], x: LogAxis, y: Axis) -> str:

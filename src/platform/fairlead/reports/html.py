@@ -341,11 +341,11 @@ def _bands(block: Bands, limits: _Limits) -> str:
     for band in block.panels[: limits.items]:
         drawing = band_chart(band, block.x_label) or '<p class="note">no observations</p>'
         panels.append(f"<div><strong>{escape(band.title, 80)}</strong>{drawing}</div>")
-        step = max(1, -(-len(band.points) // 6))
-        picked = [*band.points[::step], *band.points[-1:]] if (len(band.points) - 1) % step else band.points[::step]
-        rows += [(band.title, p.x, p.low, p.point, p.high) for p in picked]
-    numbers = Table(("", block.x_label, "lower end", "estimate", "upper end"), rows)
-    details = f"<details><summary>Numbers</summary>{_table(numbers, _Limits(80, 0, 0, 60, 0))}</details>"
+        step = max(1, (len(band.points) - 1) // 3)  # the first, the last, and what lies between: enough to follow it
+        picked = [*band.points[:-1:step][:3], *band.points[-1:]]
+        rows += [(band.title, p.x, format_interval(p.low, p.point, p.high)) for p in picked]
+    numbers = Table(("", block.x_label, "estimate and interval"), rows)
+    details = f"<details><summary>Numbers</summary>{_table(numbers, _Limits(limits.rows, 0, 0, 60, 0))}</details>"
     drawn = f'<figure>{caption}<div class="bands">{"".join(panels)}</div>{details}</figure>'
     return drawn + _note(block.note, _more(len(block.panels), limits.items, "panels"))
 

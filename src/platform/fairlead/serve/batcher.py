@@ -23,6 +23,7 @@ INLINE_LIMIT_SECONDS = 0.001
 THREAD_PREFIX = "fairlead-model-"
 _SWEEP_SECONDS = 0.01
 _FAST_CALLS = 32
+_HICCUP_CALLS = 8
 
 
 class DeadlinePassed(Exception):
@@ -184,8 +185,7 @@ class Batcher:
         self._busy = True
         self._running = batch
         items = [entry.item for entry in batch]
-        begun = time.perf_counter()
-        call = self._thread.submit(lambda: self._call(items))
+        call = self._thread.submit(lambda: self._timed(items))
         self._sweep()
 
         def finished(done: "asyncio.Future[object]") -> None:
@@ -193,11 +193,13 @@ class Batcher:
             self._running = []
             if self._timer is not None:
                 self._timer.cancel()
+            answers, seconds = cast(tuple[list[Answer | FairleadError], float], done.result())
             if self._learn:
-                fast = time.perf_counter() - begun < INLINE_LIMIT_SECONDS
-                self._fast_calls = self._fast_calls + 1 if fast else 0
+                # A slow call among fast ones is a hiccup of the machine; it only takes longer to learn then.
+                fast = seconds < INLINE_LIMIT_SECONDS
+                self._fast_calls = self._fast_calls + 1 if fast else max(0, self._fast_calls - _HICCUP_CALLS)
                 self._inline = self._fast_calls >= _FAST_CALLS
-            _deliver(batch, cast(list[Answer | FairleadError], done.result()))
+            _deliver(batch, answers)
             self._flush()
 
         call.add_done_callback(finished)
@@ -217,6 +219,10 @@ class Batcher:
         while self._waiting and self._waiting[0].future.done():
             self._waiting.popleft()
         self._timer = asyncio.get_running_loop().call_later(max(wake - now, 0.0005), self._sweep)
+
+    def _timed(self, items: list[Item]) -> tuple[list[Answer | FairleadError], float]:
+        begun = time.perf_counter()
+        return self._call(items), time.perf_counter() - begun
 
     def _call(self, items: list[Item]) -> list[Answer | FairleadError]:
         try:

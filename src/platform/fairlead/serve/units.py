@@ -11,7 +11,9 @@ failures of one key in different minutes are independent; a key that always fail
 
 Latencies depend on each other over time as well (queues, garbage collection): of those that a replica measures for one
 model it takes the first, and then one at least `SPACING_SECONDS` later. Slow spells that last longer than that are
-still counted more than once; how far the error rates suffer, tests/deploy/test_deploy_units.py measures.
+still counted more than once. At a level of 5 % and a candidate just at its limit, the median is judged wrongly in 0 %
+of the simulated rollouts where the correlation over the spacing is 0.1 (32 % without spacing), in 7 % where it is 0.6,
+in 39 % at 0.8 and in 90 % at 0.95 (tests/deploy/test_deploy_units.py, `wrong_quantiles`).
 
 Constant memory: keys are hashed to `SLOTS` slots of one bit. A key whose slot another key took is not counted. That
 loses evidence (half of it after 0.7 million keys under one release), and cannot bias it, as hashes know no outcomes.

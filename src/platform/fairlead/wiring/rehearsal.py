@@ -16,10 +16,12 @@ from fairlead.errors import FairleadError, RolloutError, UsageError
 from fairlead.records.codec import to_value
 from fairlead.records.rollout import RolloutPlan, RolloutRecord
 from fairlead.reports.html import render_html
+from fairlead.serve.units import SPACING_SECONDS
 from fairlead.wiring.context import Context
 from fairlead.wiring.models import load_version
 
 LOG_ROWS = 200_000
+LATENCIES_PER_REPLICA = 1 / SPACING_SECONDS
 _SHARES = frozenset({"failure_rate", "slow_rate", "flip_rate", "difference", "noise", "labelled"})
 
 
@@ -40,6 +42,7 @@ def base_rates(context: Context, plan: RolloutPlan, flags: Mapping[str, float | 
     if noise is not None:
         base = replace(base, noise=noise, difference=noise)
         sources.append("the retraining noise of the newest versions")
+    base = replace(base, latencies_per_second=LATENCIES_PER_REPLICA * context.project.serve.replicas)
     given = {name: value for name, value in flags.items() if value is not None}
     for name, value in given.items():
         if name in _SHARES and not 0 <= value < 1:

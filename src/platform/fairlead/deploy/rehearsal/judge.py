@@ -138,7 +138,7 @@ class Judge:
         fail = fail | alarm(sums.failures_detector, self.budget.failures("detector"))
         blamed = self._blamed(sums.failed, sums.champion_failed, sums.share)
         if sums.share is not None:
-            blamed = blamed | alarm(sums.blame_detector, self.budget.promotion)
+            blamed = blamed | alarm(sums.blame_detector, self.budget.blame)
         return fail & blamed, ok & ~fail
 
     def _blamed(self, failed: Counts, champion_failed: Counts, share: float | None) -> Flags:
@@ -146,7 +146,7 @@ class Judge:
         if share is None:
             return np.ones(failed.shape, dtype=bool)
         odds = self.plan.bad_failure_rate / self.plan.healthy_failure_rate
-        out: Flags = log_blame(failed, champion_failed, share, odds) >= -math.log(self.budget.promotion)
+        out: Flags = log_blame(failed, champion_failed, share, odds) >= -math.log(self.budget.blame)
         return out
 
     def _sprt(self, window: str, n: Counts, events: Counts) -> tuple[Flags, Flags]:

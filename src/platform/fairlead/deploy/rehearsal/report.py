@@ -20,10 +20,10 @@ from fairlead.reports.model import (
 
 _CURVES = 6
 ASSUMPTIONS = (
-    "Simulated: requests arrive evenly; each call fails, is slow, or changes its label independently of the others; "
-    "live features look as in training. The rules are the engine's own, and so are its looks at first; later it looks "
-    "every 6 % more time. An effect on one slice counts as far as it shows in the whole. Traffic that comes in bursts, "
-    "or faults that come together, take longer to tell."
+    "Simulated: requests arrive evenly, each with a key of its own; each call fails, is slow, or changes its label "
+    "independently of the others; live features look as in training. The rules are the engine's own, and so are its "
+    "looks at first; later it looks every 6 % more time. An effect on one slice counts as it shows in the whole. "
+    "Traffic that comes in bursts, or faults that come together, take longer to tell."
 )
 
 
@@ -64,7 +64,7 @@ def table(rehearsal: Rehearsal) -> Table:
 def _row(result: Result) -> Sequence[Cell]:
     effect = result.scenario.effect
     added = "" if effect.kind == "none" else (
-        f"{100 * effect.added:.3g} %" if effect.kind in ("failures", "slow", "latency") else f"{effect.added:.3g}"
+        _percent(effect.added) if effect.kind in ("failures", "slow", "latency") else f"{effect.added:.3g}"
     )  # fmt: skip
     return (
         result.scenario.name,
@@ -75,6 +75,10 @@ def _row(result: Result) -> Sequence[Cell]:
         ", ".join(_seconds(at) for at in (result.seconds_median, result.seconds_p90) if at is not None),
         f"{result.harmed_mean:,.1f}, {result.harmed_p99:,.0f}",
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %" if share < 1 else f"{100 * share:,.0f} %"
 
 
 def _seconds(seconds: float | None) -> str:

@@ -1,5 +1,6 @@
 """What a phase counts: the looks at it, and the sums at each of them, drawn for many rollouts at once."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,7 +165,9 @@ class Draws:
             difference = add_values(rng, kind, rates.difference, answered.astype(np.float64), self._difference)
         histograms = None
         if self._latencies is not None and stage.live:
-            histograms = self._latencies.block(new_live, new_champion, rates.latency_factor, self._effect.share)
+            most = base.latencies_per_second
+            timed = [self._arrivals(share, before, looks, most)[1] for share in (stage.live, 1 - stage.live)]
+            histograms = self._latencies.block(timed[0], timed[1], rates.latency_factor, self._effect.share)
         pair_loss, candidate_loss, champion_loss = self._labels(middle, before, looks, rates)
         harm = self.harm[:, None] + np.cumsum(new_live * rates.harm, axis=1)
         sums = Sums(
@@ -200,9 +203,11 @@ class Draws:
                 place[:, look] = value
         return out
 
-    def _arrivals(self, share: float, before: Floats, looks: Floats) -> tuple[Counts, Counts]:
+    def _arrivals(
+        self, share: float, before: Floats, looks: Floats, most_per_second: float = math.inf
+    ) -> tuple[Counts, Counts]:
         """Requests that arrived up to each look, and since the look before."""
-        per_second = self._base.per_second * share
+        per_second = min(self._base.per_second * share, most_per_second)
         ends = np.floor(per_second * looks + 1e-6).astype(np.int64)
         starts = np.floor(per_second * before + 1e-6).astype(np.int64)
         return ends, ends - starts

@@ -25,7 +25,8 @@ class BaseRates:
     """The champion, and a candidate that is as good. `per_second` requests; `difference` the mean absolute score
     difference of two honest models (0..1), `noise` the measured retraining noise that a bound may be derived from;
     `loss` the mean loss per labelled answer, `loss_spread` its standard deviation, `loss_difference_spread` that of a
-    pair's difference; `latency_ms` the median latency, `latency_spread` the standard deviation of its logarithm;
+    pair's difference; `latency_ms` the median latency, `latency_spread` the standard deviation of its logarithm,
+    `latencies_per_second` how many of a model's latencies count as evidence at most (`serve.units` spaces them);
     `labelled` the share of answers that get a label, `label_seconds` later."""
 
     per_second: float = 100.0
@@ -33,6 +34,7 @@ class BaseRates:
     slow_rate: float = 0.005
     latency_ms: float = 20.0
     latency_spread: float = 0.25
+    latencies_per_second: float = 10.0
     flip_rate: float = 0.02
     difference: float = 0.02
     noise: float | None = 0.02

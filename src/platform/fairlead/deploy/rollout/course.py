@@ -41,14 +41,16 @@ def noted(record: RolloutRecord, metrics: Sequence[MetricVerdict], now: datetime
 
 def point_of(metric: MetricVerdict) -> Point:
     """A verdict's numbers, to six digits. Its interval says nothing before the first observation."""
-    interval = metric.interval if metric.n else None
-    return (
-        metric.n,
-        _number(metric.observed),
-        _number(interval.low) if interval is not None else None,
-        _number(interval.high) if interval is not None else None,
-        log_evidence(metric),
-    )
+    low, high = ends_of(metric)
+    return metric.n, _number(metric.observed), _number(low), _number(high), log_evidence(metric)
+
+
+def ends_of(metric: MetricVerdict) -> tuple[float | None, float | None]:
+    """The two ends of a metric's interval; None for one that is not known (yet)."""
+    interval = metric.interval
+    if interval is None or not metric.n:
+        return None, None
+    return interval.low, interval.high if metric.details.get("upper_known", True) else None
 
 
 def log_evidence(metric: MetricVerdict) -> float | None:

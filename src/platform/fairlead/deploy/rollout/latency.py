@@ -68,7 +68,7 @@ def _quantile(
     details: dict[str, object] = {
         "required": required, "reason": reason, "unit": "ms", "alpha_low": alpha_low, "alpha_high": alpha_high,
         "quantile": quantile, "champion_ms": usual, "champion_n": champion.n, "log_worse": float(found.worse),
-        "log_within": float(found.within),
+        "log_within": float(found.within), "upper_known": math.isfinite(high),
     }  # fmt: skip
     known = Interval(low, high if math.isfinite(high) else _highest_ms(candidate), 1 - alpha_low - alpha_high)
     return MetricVerdict(

@@ -124,6 +124,7 @@ class RolloutLoop:
         commands while nobody hosts it."""
         return self.run(
             stop_when_paused=False,
+            outwait=True,
             timeout_seconds=timeout_seconds,
             until=lambda record: (
                 not record.command
@@ -196,11 +197,11 @@ class RolloutLoop:
         stored = parse_record(self._store, self._model, self._rollout, data)
         if self._record is None:
             self._record = self._taken_up(stored)
+        elif self._durable is not None and _only_command_differs(self._durable, stored):
+            self._record = replace(self._record, command=stored.command, command_by=stored.command_by)
         elif stored.writer == self._holder:
             # Our own write, whose answer was lost or which came late, with or without a command on top.
             self._record = replace(stored, notified=max(stored.notified, self._record.notified))
-        elif self._durable is not None and _only_command_differs(self._durable, stored):
-            self._record = replace(self._record, command=stored.command, command_by=stored.command_by)
         else:
             raise StaleGeneration(
                 f"another controller is in charge of rollout {self._rollout}: it wrote generation {stored.generation}",

@@ -252,7 +252,7 @@ def _hard_failures(
     )  # fmt: skip
     if log_detector is not None:
         metric = _with_detector(metric, log_detector, budget.failures("detector"), "hard failures began")
-    return metric if blame is None else _blamed(metric, blame, -math.log(budget.promotion))
+    return metric if blame is None else _blamed(metric, blame, -math.log(budget.blame))
 
 
 def _blamed(metric: MetricVerdict, blame: float, wanted: float) -> MetricVerdict:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from fairlead.deploy.rollout import sentences as say
 from fairlead.deploy.rollout import tally as sums
+from fairlead.deploy.rollout.outlook import outlook
 from fairlead.deploy.rollout.plan import budget_of
 from fairlead.deploy.rollout.why_evidence import error_spent, metric_blocks, name_of, narrowing, part_of
 from fairlead.records.evidence import Verdict
@@ -56,7 +57,7 @@ def explain(record: RolloutRecord, decision: int | None = None) -> Report:
     sections += [_evidence(record, each) for each in chosen if each.metrics]
     if not _ended(record) and record.last_metrics:
         now = metric_blocks(record.last_metrics, part_of(record, None), record.last_requests, "")
-        sections.append(Section("Now", (Text(record.status), *now)))
+        sections.append(Section("Now", (Text("\n\n".join([record.status, *_expected(record)])), *now)))
     sections.append(_method(record))
     return Report(
         title=f"Rollout {record.id}: version {record.candidate.version} of {record.model}",
@@ -81,10 +82,24 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
         lines.append(f"{number}. {each.at}  {_move(each)}  by {each.actor}")
         lines.append(f"   {each.sentence}")
         lines += _metric_lines(record, each)
+    expected = _expected(record) if decision is None else []
+    lines += ["", "What can still be expected:", *(f"   {sentence}" for sentence in expected)] if expected else []
     lines += ["", VALIDITY_NOTE]
     if _has_shadow(record):
         lines += ["", LOSS_NOTE]
     return "\n".join(lines)
+
+
+def _expected(record: RolloutRecord) -> list[str]:
+    """For each undecided metric of an open rollout: what it still takes, and what the deadline still lets it see. At
+    the traffic of this step so far, from when the record was written."""
+    shares = {Phase.SHADOW: record.shadow_percent, Phase.CANARY: record.weight}
+    share = shares.get(record.phase, 0.0) / 100
+    if not share or not record.last_data_at or not record.updated_at:
+        return []
+    began, last = (datetime.fromisoformat(at) for at in (record.phase_since, record.last_data_at))
+    per_second = record.last_requests / max((last - began).total_seconds(), 1.0) / share
+    return [each.sentence for each in outlook(record, per_second, datetime.fromisoformat(record.updated_at))]
 
 
 def _weights_over_time(record: RolloutRecord) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from fairlead.deploy.rollout import sentences as say
-from fairlead.deploy.rollout.course import point_of
+from fairlead.deploy.rollout.course import ends_of, point_of
 from fairlead.records.course import CoursePart, Point
 from fairlead.records.evidence import MetricVerdict
 from fairlead.records.rollout import Decision, Phase, RolloutRecord
@@ -167,8 +167,7 @@ def _numbers(metrics: Sequence[MetricVerdict]) -> Table:
 
 
 def _estimate(metric: MetricVerdict) -> str:
-    interval = metric.interval if metric.n else None
-    low, high = (interval.low, interval.high) if interval is not None else (None, None)
+    low, high = ends_of(metric)
     return format_interval(low, metric.observed, high)
 
 
@@ -186,12 +185,12 @@ def _test(metric: MetricVerdict) -> str:
 
 
 def _interval_row(metric: MetricVerdict) -> IntervalRow:
-    interval = metric.interval
+    low, high = ends_of(metric)
     return IntervalRow(
         label=name_of(metric.metric),
-        low=interval.low if interval is not None else None,
+        low=low,
         point=metric.observed,
-        high=interval.high if interval is not None else None,
+        high=high,
         bound=metric.bound,
         verdict=metric.verdict,
     )

@@ -19,9 +19,10 @@ candidate:
   quantiles.
 
 Where the champion fails as often as the candidate, at a rate above the healthy one, the absolute test of hard failures
-has no error probability worth the name. There `concurrent` bounds it: at most `error_budget` for each of its two forms
+has no error probability worth the name. There `concurrent` bounds it: at most `Budget.blame` for each of its two forms
 (the sums of a step, and since some look) in each step. This budget is for another world (both models fail) than the one
-above, so it is not added to it.
+above, so it is not added to it, and it is larger: waiting for more blame would delay the way back from a candidate that
+fails alone, while a rollback that was not deserved, in trouble that both models have, costs a second try.
 
 An alarm of the check of the split (`sample_ratio`) neither promotes nor rolls back: it pauses for a person. So it takes
 nothing from the two budgets; its own false alarms have probability at most `error_budget` over all steps.
@@ -41,6 +42,9 @@ LIVE_SHARE = 0.75
 
 DETECTOR_SHARE = 0.5
 """The part of a slow metric's share in a step that its detector gets, where it has one."""
+
+BLAME_FACTOR, MAX_BLAME = 5.0, 0.05
+"""The level of blame: this factor times the error budget, at most this."""
 
 _PER_STEP = frozenset({"error_rate", "slow_rate", "latency"})
 _DETECTED = frozenset({"slow_rate"})
@@ -62,6 +66,11 @@ class Budget:
     def promotion(self) -> float:
         """The error probability of each metric's PASS."""
         return self.error_budget
+
+    @property
+    def blame(self) -> float:
+        """The error probability of blaming the candidate for failures that the champion has as often."""
+        return max(self.error_budget, min(BLAME_FACTOR * self.error_budget, MAX_BLAME))
 
     @property
     def windows(self) -> int:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from fairlead.clock import Clock
+from fairlead.deploy.rollout.course import ends_of
 from fairlead.deploy.rollout.lease import host_of
 from fairlead.deploy.rollout.start import load, rollout_ids
 from fairlead.deploy.rollout.wishes import settled
@@ -216,8 +217,8 @@ def document(record: RolloutRecord, said: Answer) -> dict[str, object]:
                 "required": bool(metric.details.get("required")),
                 "observations": metric.n,
                 "observed": _finite(metric.observed),
-                "low": _finite(metric.interval.low) if metric.interval is not None and metric.n else None,
-                "high": _finite(metric.interval.high) if metric.interval is not None and metric.n else None,
+                "low": _finite(ends_of(metric)[0]),
+                "high": _finite(ends_of(metric)[1]),
                 "bound": _finite(metric.bound),
                 "needed": metric.needed,
                 "why": metric.why[:1000],

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fairlead.deploy.rollout.course import log_evidence
+from fairlead.deploy.rollout.course import ends_of, log_evidence
 from fairlead.deploy.verdict_service.answer import DECISIONS, answer
 from fairlead.records.evidence import MetricVerdict, Verdict
 from fairlead.records.rollout import Phase, RolloutRecord
@@ -77,8 +77,8 @@ def _evidence(metrics: Iterable[MetricVerdict], arm: tuple[str, str]) -> Iterato
     numbers = (
         ("observations", "Observations behind a metric.", lambda m: m.n),
         ("estimate", "The present estimate of a metric.", lambda m: m.observed),
-        ("confidence_lower", "Lower end of the interval, valid at every look.", lambda m: _ends(m)[0]),
-        ("confidence_upper", "Upper end of the interval, valid at every look.", lambda m: _ends(m)[1]),
+        ("confidence_lower", "Lower end of the interval, valid at every look.", lambda m: ends_of(m)[0]),
+        ("confidence_upper", "Upper end of the interval, valid at every look.", lambda m: ends_of(m)[1]),
         ("bound", "What the metric is judged by.", lambda m: m.bound),
         ("log_evidence", "Natural log of the likelihood ratio, bad over healthy, of a sequential test.", log_evidence),
         ("requests_needed", "Observations still needed at the present estimate.", lambda m: m.needed),
@@ -86,11 +86,6 @@ def _evidence(metrics: Iterable[MetricVerdict], arm: tuple[str, str]) -> Iterato
     for name, text, read in numbers:
         known = [(labels, value) for labels, metric in judged if (value := read(metric)) is not None]
         yield _gauge(name, text, _METRIC, known)
-
-
-def _ends(metric: MetricVerdict) -> tuple[float | None, float | None]:
-    interval = metric.interval
-    return (interval.low, interval.high) if interval is not None and metric.n else (None, None)
 
 
 def _gauge(
