@@ -24,7 +24,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "serve"))
 
-from fault_world import FAULTS, MODEL, FaultWorld, Seen  # noqa: E402
+from fault_world import FAULTS, MODEL, FaultWorld, Seen, two_replicas  # noqa: E402
 from server_process import free_port, server_process  # noqa: E402
 from tiny_models import ROW, write_bundle  # noqa: E402
 
@@ -96,11 +96,12 @@ def shadow(world: FaultWorld, rate: float, requests: int, say: Say) -> list[Row]
 def _with_faults(world: FaultWorld, rate: float, requests: int, say: Say, *, weight: float, shadow: float) -> list[Row]:
     found = []
     for fault in ("", *FAULTS):
-        arm = world.faulty(fault) if fault else world.second
         # What it is compared with is taken just before: the machine may change from one minute to the next.
-        world.put(world.first)
         alone = world.during(None, rate=rate, requests=requests // 4)
+        arm = world.new_version()
         world.put(world.first, arm, weight, shadow)
+        if fault:
+            world.spoil(arm, fault)
         data = world.poisoned() if fault == "dies" else ""
         memory = _replica_mib(world)
         seen = world.during(None, rate=rate, requests=requests, data=data)
@@ -116,8 +117,8 @@ def _with_faults(world: FaultWorld, rate: float, requests: int, say: Say, *, wei
                 "alone p50 ms": round(p50_alone, 2),
                 "champion p99 ms": round(p99, 2),
                 "alone p99 ms": round(p99_alone, 2),
-                "candidate failures": calls.failures.events if calls and weight else None,
-                "candidate calls": calls.failures.n if calls and weight else None,
+                "candidate keys failed": calls.failures.events if calls and weight else None,
+                "candidate keys": calls.failures.n if calls and weight else None,
                 "copies failed": pairs.shadow_failures.events if pairs and shadow else None,
                 "copies dropped": pairs.dropped if pairs and shadow else None,
                 "replica MiB": f"{memory:.0f} -> {_replica_mib(world):.0f}",
@@ -138,10 +139,10 @@ def _replica_mib(world: FaultWorld) -> float:
 
 
 # --- load -------------------------------------------------------------------------------------------------------------
-def load(base: Path, address: str, say: Say, seconds: float) -> list[Row]:
+def load(base: Path, address: str, port: int, say: Say, seconds: float) -> list[Row]:
     """Four times what a slow model can do, on a replica of its own; and a server that is told to end."""
     spec = Serve(
-        port=free_port(),
+        port=port,
         replicas=1,
         max_batch=1,
         max_queue=16,
@@ -338,8 +339,9 @@ def main() -> None:
 
     wanted = arguments.only or PARTS
     with local_ray() as (base, address):
+        port = free_port()
         if set(wanted) - {"load"}:
-            world = FaultWorld(base, address)
+            world = FaultWorld(base, address, two_replicas(port))
             for name, part in (("serving", serving), ("candidate", candidate), ("shadow", shadow)):
                 if name in wanted:
                     say(f"{name}:")
@@ -347,7 +349,7 @@ def main() -> None:
             world.close()
         if "load" in wanted:
             say("load:")
-            keep("load", load(base / "load", address, say, arguments.seconds))
+            keep("load", load(base / "load", address, port, say, arguments.seconds))
     raise SystemExit(any(row["failed"] for name in wanted for row in results[name]["rows"]))
 
 

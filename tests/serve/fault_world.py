@@ -21,7 +21,7 @@ from tiny_models import FEATURES, ROW, table, write_bundle
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.client import ServingClient
-from fairlead.serve.ray_names import candidate_app, candidate_prefix, ingress_app
+from fairlead.serve.ray_names import candidate_app, ingress_app
 from fairlead.serve.router import on_candidate
 from fairlead.serve.token import read_token, token_file
 from fairlead.serve.traffic import TrafficPlan, run_traffic
@@ -145,15 +145,15 @@ class FaultWorld:
             found.append(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric)))
         return max(found)
 
-    def faulty(self, fault: str) -> Arm:
-        """A candidate that is started already, and does what `fault` says."""
+    def new_version(self) -> Arm:
+        """One more version, healthy as yet."""
+        self._versions += 1
+        return write_bundle(self.store, self.base / "drafts", version=self._versions, bias=self._versions / 10)
+
+    def spoil(self, arm: Arm, fault: str) -> None:
+        """Replace the candidate `arm`, which runs, by one of the same name that does what `fault` says."""
         from ray import serve
 
-        # The control removes candidates that nobody wants once, two seconds after a change: this one must come later.
-        self._until(lambda: not any(name.startswith(candidate_prefix(MODEL)) for name in serve.status().applications))
-        time.sleep(3)
-        self._versions += 1
-        arm = write_bundle(self.store, self.base / "drafts", version=self._versions, bias=self._versions / 10)
         app = serve.deployment(faulty_candidate()).options(
             name="model",
             max_ongoing_requests=64,
@@ -165,7 +165,6 @@ class FaultWorld:
         )
         bound = app.bind(arm, self.store.uri, str(self.base), fault)
         serve.run(bound, name=candidate_app(MODEL, arm.digest), route_prefix=None, blocking=False)
-        return arm
 
     # --- requests ----------------------------------------------------------------------------------------------------
     def during(self, happens: Callable[[], object] | None, *, rate: float, requests: int, data: str = "") -> Seen:

@@ -56,8 +56,9 @@ def test_a_rolling_update_costs_no_request(world: FaultWorld) -> None:
 
 
 def test_a_body_that_kills_the_candidate_is_kept_from_it(world: FaultWorld) -> None:
-    arm = world.faulty("dies")
+    arm = world.new_version()
     world.put(world.first, arm, weight=50.0)
+    world.spoil(arm, "dies")
     rows = world.poisoned(every=20)
     # Each replica learns from two deaths, and between them Ray has to bring the candidate back.
     for _ in range(6):
