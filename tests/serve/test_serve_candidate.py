@@ -229,7 +229,7 @@ async def _read_call(reader: asyncio.StreamReader) -> int:
     ],
     ids=["noise", "100 MB", "no call", "no JSON", "too many answers"],
 )
-def test_garbage_fails_the_call_and_the_next_one_gets_a_new_connection(model: LoadedModel, reply: bytes) -> None:
+def test_garbage_fails_the_call_and_after_a_while_there_is_a_new_connection(model: LoadedModel, reply: bytes) -> None:
     connections = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -243,6 +243,10 @@ def test_garbage_fails_the_call_and_the_next_one_gets_a_new_connection(model: Lo
     async def story(link: CandidateLink) -> None:
         with pytest.raises(PredictionFailed):
             await link.predict([rows_of(1)], 5.0)
+        with pytest.raises(PredictionFailed, match="cannot be reached"):
+            await link.predict([rows_of(1)], 5.0)
+        assert connections == 1
+        link._not_before = 0.0
         (answer,) = await link.predict([rows_of(1)], 5.0)
         assert isinstance(answer, Answer)
         assert connections == 2

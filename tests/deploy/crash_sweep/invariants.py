@@ -103,7 +103,8 @@ class Monitor:
         if surface == "record":
             self._record_written(host)
         if surface in HELM:
-            self.late = deposed and not self._as_recorded()
+            righted = self.late and (surface == "helm rollback" or self._as_recorded())
+            self.late = deposed and not righted and not same_traffic(wanted, world.serving.wanted)
         if surface in ("put", "release", *HELM) and changed and not self.late:
             self._traffic_changed(wanted, ready, surface)
         self.champions()

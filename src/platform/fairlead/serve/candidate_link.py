@@ -29,6 +29,7 @@ MAX_IN_FLIGHT = 64
 _UNSENT_BYTES = 1 << 20
 _CONNECT_SECONDS = 2.0
 _BACKOFF_SECONDS = 0.2
+_MAX_BACKOFF_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class CandidateLink:
         self._channel: _Channel | None = None
         self._connecting: asyncio.Task[_Channel] | None = None
         self._not_before = 0.0
+        self._garbled = 0
 
     async def predict(self, items: Sequence[Item], timeout_seconds: float) -> list[Answer | FairleadError]:
         """See CandidatePort. Raises CandidateDied when the connection broke while the call was in flight."""
@@ -64,6 +66,9 @@ class CandidateLink:
         if channel is None or channel.closed:
             loop = asyncio.get_running_loop()
             begun = loop.time()
+            if channel is not None:
+                self._channel = None
+                self._hung_up(channel, begun)
             async with asyncio.timeout(timeout_seconds):
                 channel = await asyncio.shield(self._connect(begun))
             timeout_seconds -= loop.time() - begun
@@ -79,6 +84,13 @@ class CandidateLink:
             await asyncio.gather(self._connecting, return_exceptions=True)
         if self._channel is not None:
             self._channel.break_off()
+
+    def _hung_up(self, channel: "_Channel", now: float) -> None:
+        """Wait longer and longer for a candidate that answers garbage: it eats what others could use."""
+        if not channel.refused:
+            return
+        self._garbled = 1 if channel.answered else self._garbled + 1
+        self._not_before = now + min(_BACKOFF_SECONDS * 2**self._garbled, _MAX_BACKOFF_SECONDS)
 
     def _connect(self, now: float) -> "asyncio.Task[_Channel]":
         """The one attempt to connect that all calls of the moment share."""
@@ -123,7 +135,8 @@ class _Channel(asyncio.Protocol):
     def __init__(self) -> None:
         self.calls: dict[int, _Call] = {}
         self.closed = False
-        self._refused = False
+        self.refused = False
+        self.answered = False
         self._frames = Frames(reply_limit(0, 1))
         self._next = 0
 
@@ -165,6 +178,7 @@ class _Channel(asyncio.Protocol):
                 answers = decode_reply(body)
                 if len(answers) != call.items:
                     raise GarbledFrame(f"{len(answers)} answers to {call.items} requests")
+                self.answered = True
                 if not call.future.done():
                     call.future.set_result(answers)
         except (FrameTooLarge, GarbledFrame) as error:
@@ -184,12 +198,12 @@ class _Channel(asyncio.Protocol):
             call.timer.cancel()
             if call.future.done():
                 continue
-            if self._refused:
+            if self.refused:
                 call.future.set_exception(PredictionFailed("the connection to the candidate was given up"))
             else:
                 call.future.set_exception(CandidateDied())
 
     def break_off(self) -> None:
         """Hang up: nothing that still comes is read."""
-        self.closed = self._refused = True
+        self.closed = self.refused = True
         self.transport.abort()

@@ -135,6 +135,13 @@ class HelmRelease:
         self._helm.upgrade(traffic_values(release), made + sentence[:_SENTENCE_LENGTH])
         self._state = None
 
+    def undo(self, release: Release) -> None:
+        """Back to what was deployed before the revision that told `release`, when that is the newest."""
+        history = self._helm.history()
+        if len(history) > 1 and made_by(history[-1]) == (release.rollout, release.generation):
+            self._helm.rollback(history[-2].number)
+        self._state = None
+
     def _clear(self, state: HelmState, release: Release) -> None:
         """A Helm that was killed leaves a revision that blocks all others. Ours is cleared away by going back to the
         deployed one; only one host works on a rollout, so whoever made it is dead."""
@@ -276,15 +283,19 @@ class HelmEffects(ServingEffects):
         record has gone on meanwhile.
 
         Helm takes no generation from us: one that was asked for by a host that then slept comes on top of what the next
-        host told meanwhile. So the record is read again afterwards, and told when it is another one."""
-        self._tell_helm(release, self._record_of(release))
+        host told meanwhile, or of what a person did. So the record is read again afterwards; when somebody decided
+        something meanwhile, what it wishes now is told, or what was deployed before comes back."""
+        before = self._record_of(release)
+        self._tell_helm(release, before)
         now = self._record_of(release)
-        if now.release_generation > release.generation:
-            _log.warning("rollout %s went on while Helm was at work: telling Helm what it wishes now", now.id)
+        if now.generation == before.generation:
+            return
+        _log.warning("rollout %s went on while Helm was at work: putting right what came late", now.id)
+        if now.release_generation == release.generation or now.pause_kind == "taken_over":
+            self._helm.undo(release)  # somebody else's traffic was live, and is to stay
+        else:
             self._tell_helm(wish(now), now)
-            raise StaleGeneration(
-                f"rollout {now.id} is at generation {now.release_generation}, this controller at {release.generation}"
-            )
+        raise StaleGeneration(f"rollout {now.id} is at generation {now.generation}, not {before.generation} any more")
 
     def _tell_helm(self, release: Release, record: RolloutRecord) -> None:
         if record.release_generation > release.generation:
