@@ -34,9 +34,6 @@ from fairlead.wiring.local_ray import ensure_local_ray, stop_local_ray, use_envi
 
 PARTS = ("serving", "candidate", "shadow", "load")
 WEIGHT = 25.0
-_LOOP_SECONDS = 5e-8
-"""About how long one turn of the slow graph's loop takes."""
-
 Row = dict[str, Any]
 Say = Callable[[str], None]
 
@@ -151,7 +148,7 @@ def load(base: Path, address: str, port: int, say: Say, seconds: float) -> list[
         sticky="header:x-fairlead-key",
         log=RequestLog(rotate_seconds=1),
     )
-    world = FaultWorld(base, address, spec, trips=round(0.012 / _LOOP_SECONDS))
+    world = FaultWorld(base, address, spec, trips=round(0.012 / loop_seconds(base)))
     try:
         world.during(None, rate=20, requests=100)
         capacity = _capacity(world)
@@ -183,6 +180,16 @@ def load(base: Path, address: str, port: int, say: Say, seconds: float) -> list[
         world.close()
     say(_line(line))
     return [line, _told_to_end(say)]
+
+
+def loop_seconds(base: Path) -> float:
+    """How long one turn of the slow graph's loop takes here."""
+    from fairlead.serve.model import load_model
+    from fairlead.store.opening import open_store
+
+    store, turns = open_store("calibration", base), 20_000
+    arm = write_bundle(store, base / "calibration-drafts", version=1, fault="hangs", trips=turns)
+    return load_model(store, arm, base / "calibration-cache").measure_seconds() / turns
 
 
 def _capacity(world: FaultWorld) -> float:
@@ -236,11 +243,13 @@ def _told_to_end(say: Say) -> Row:
     from fairlead.store.opening import open_store
 
     sent = answered = 0
+    with tempfile.TemporaryDirectory() as folder:
+        turn = loop_seconds(Path(folder))
     for _ in range(5):
         with tempfile.TemporaryDirectory() as folder:
             base = Path(folder)
             store = open_store("store", base)
-            arm = write_bundle(store, base / "d", version=1, fault="hangs", trips=round(2 / _LOOP_SECONDS))
+            arm = write_bundle(store, base / "d", version=1, fault="hangs", trips=round(2 / turn))
             spec = Serve(port=free_port(), deadline_ms=9000, fallback="none", log=RequestLog(rotate_seconds=1))
             answers: list[int] = []
             with server_process(spec, Release(MODEL, 1, arm), base) as (client, process):
