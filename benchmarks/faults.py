@@ -310,7 +310,8 @@ def document(results: dict[str, Any]) -> str:
         lines += [
             f"## {name}",
             "",
-            f"Taken at {part['at']} on {part['cores']} cores with `{part['command']}`.",
+            f"Taken at {part['at']} on {part['cores']} cores with `{part['command']}`. On average {part['load']} "
+            "processes wanted a core: with more of them than cores, the times below tell of waiting for one.",
             "",
             "| " + " | ".join(columns) + " |",
             "|---|" + "---:|" * (len(columns) - 1),
@@ -340,7 +341,8 @@ def main() -> None:
             "rows": rows,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "cores": os.cpu_count(),
-            "command": f"benchmarks/faults.py --only {part}" + (f" {sizes}" if part != "load" else ""),
+            "load": round(os.getloadavg()[1]),
+            "command": f"benchmarks/faults.py --only {part}" + (f" {sizes}" if part != "load" else f" --seconds {arguments.seconds:g}"),
         }
         ordered = {name: results[name] for name in PARTS if name in results}
         target.write_text(json.dumps(ordered, indent=2) + "\n")
