@@ -336,13 +336,15 @@ def main() -> None:
         print(line, file=sys.stderr, flush=True)
 
     def keep(part: str, rows: list[Row]) -> None:
-        sizes = f"--requests {arguments.requests} --rate {arguments.rate:g}"
+        options = f"--requests {arguments.requests} --rate {arguments.rate:g}"
+        if part == "load":
+            options = f"--seconds {arguments.seconds:g}"
         results[part] = {
             "rows": rows,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "cores": os.cpu_count(),
             "load": round(os.getloadavg()[1]),
-            "command": f"benchmarks/faults.py --only {part}" + (f" {sizes}" if part != "load" else f" --seconds {arguments.seconds:g}"),
+            "command": f"benchmarks/faults.py --only {part} {options}",
         }
         ordered = {name: results[name] for name in PARTS if name in results}
         target.write_text(json.dumps(ordered, indent=2) + "\n")
