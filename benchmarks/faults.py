@@ -34,9 +34,6 @@ from fairlead.wiring.local_ray import ensure_local_ray, stop_local_ray, use_envi
 
 PARTS = ("serving", "candidate", "shadow", "load")
 WEIGHT = 25.0
-_LOOP_SECONDS = 5e-8
-"""About how long one turn of the slow graph's loop takes."""
-
 Row = dict[str, Any]
 Say = Callable[[str], None]
 
@@ -151,7 +148,7 @@ def load(base: Path, address: str, port: int, say: Say, seconds: float) -> list[
         sticky="header:x-fairlead-key",
         log=RequestLog(rotate_seconds=1),
     )
-    world = FaultWorld(base, address, spec, trips=round(0.012 / _LOOP_SECONDS))
+    world = FaultWorld(base, address, spec, trips=round(0.012 / loop_seconds(base)))
     try:
         world.during(None, rate=20, requests=100)
         capacity = _capacity(world)
@@ -183,6 +180,16 @@ def load(base: Path, address: str, port: int, say: Say, seconds: float) -> list[
         world.close()
     say(_line(line))
     return [line, _told_to_end(say)]
+
+
+def loop_seconds(base: Path) -> float:
+    """How long one turn of the slow graph's loop takes here."""
+    from fairlead.serve.model import load_model
+    from fairlead.store.opening import open_store
+
+    store, turns = open_store("calibration", base), 20_000
+    arm = write_bundle(store, base / "calibration-drafts", version=1, fault="hangs", trips=turns)
+    return load_model(store, arm, base / "calibration-cache").measure_seconds() / turns
 
 
 def _capacity(world: FaultWorld) -> float:
@@ -236,11 +243,13 @@ def _told_to_end(say: Say) -> Row:
     from fairlead.store.opening import open_store
 
     sent = answered = 0
+    with tempfile.TemporaryDirectory() as folder:
+        turn = loop_seconds(Path(folder))
     for _ in range(5):
         with tempfile.TemporaryDirectory() as folder:
             base = Path(folder)
             store = open_store("store", base)
-            arm = write_bundle(store, base / "d", version=1, fault="hangs", trips=round(2 / _LOOP_SECONDS))
+            arm = write_bundle(store, base / "d", version=1, fault="hangs", trips=round(2 / turn))
             spec = Serve(port=free_port(), deadline_ms=9000, fallback="none", log=RequestLog(rotate_seconds=1))
             answers: list[int] = []
             with server_process(spec, Release(MODEL, 1, arm), base) as (client, process):
@@ -301,7 +310,8 @@ def document(results: dict[str, Any]) -> str:
         lines += [
             f"## {name}",
             "",
-            f"Taken at {part['at']} on {part['cores']} cores with `{part['command']}`.",
+            f"Taken at {part['at']} on {part['cores']} cores with `{part['command']}`. On average {part['load']} "
+            "processes wanted a core: with more of them than cores, the times below tell of waiting for one.",
             "",
             "| " + " | ".join(columns) + " |",
             "|---|" + "---:|" * (len(columns) - 1),
@@ -326,12 +336,15 @@ def main() -> None:
         print(line, file=sys.stderr, flush=True)
 
     def keep(part: str, rows: list[Row]) -> None:
-        sizes = f"--requests {arguments.requests} --rate {arguments.rate:g}"
+        options = f"--requests {arguments.requests} --rate {arguments.rate:g}"
+        if part == "load":
+            options = f"--seconds {arguments.seconds:g}"
         results[part] = {
             "rows": rows,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "cores": os.cpu_count(),
-            "command": f"benchmarks/faults.py --only {part}" + (f" {sizes}" if part != "load" else ""),
+            "load": round(os.getloadavg()[1]),
+            "command": f"benchmarks/faults.py --only {part} {options}",
         }
         ordered = {name: results[name] for name in PARTS if name in results}
         target.write_text(json.dumps(ordered, indent=2) + "\n")

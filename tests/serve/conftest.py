@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from server_process import free_port
 from tiny_models import write_bundle
 
 from fairlead.records.release import Arm
@@ -44,6 +45,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
         fails=write_bundle(store, base / "drafts", version=3, fault="fails"),
         hangs=write_bundle(store, base / "drafts", version=4, fault="hangs", trips=4_000_000),
     )
+
+
+@pytest.fixture(scope="session")
+def ray_port() -> int:
+    """The port of the shared Ray's HTTP front: it keeps the first one that it was started with."""
+    return free_port()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from fault_world import REPLICAS, FaultWorld, Seen
+from fault_world import REPLICAS, FaultWorld, Seen, two_replicas
 
 pytestmark = [
     pytest.mark.ray,
@@ -17,9 +17,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def world(local_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
+def world(local_ray: str, ray_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
     base: Path = tmp_path_factory.mktemp("faults")
-    made = FaultWorld(base, local_ray)
+    made = FaultWorld(base, local_ray, two_replicas(ray_port))
     yield made
     made.close()
     ray.shutdown()  # this process's connection; tests of other modules make their own

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from conftest import Bundles, copy_of
-from server_process import free_port
 from tiny_models import FEATURES, MODEL, ROW, table, write_bundle
 
 from fairlead.records.release import Arm, Release
@@ -78,14 +77,16 @@ def _fields(plan: TrafficPlan) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def serving(published: Bundles, local_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def serving(
+    published: Bundles, local_ray: str, ray_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Serving]:
     from fairlead.serve.ray_app import start_ray_serving, stop_ray_serving
 
     bundles = copy_of(published, tmp_path_factory.mktemp("ray"))
     rows = table(300)
     keys = [f"user-{i % 150}" for i in range(300)]
     pq.write_table(rows.append_column("user", [keys]), bundles.base / "live.parquet")
-    spec = Serve(port=free_port(), deadline_ms=2000, sticky="header:x-fairlead-key", log=RequestLog(rotate_seconds=1))
+    spec = Serve(port=ray_port, deadline_ms=2000, sticky="header:x-fairlead-key", log=RequestLog(rotate_seconds=1))
     url = start_ray_serving(spec, Release(MODEL, 1, bundles.first), "store", bundles.base, local_ray)
     with ServingClient(url, read_token(token_file(bundles.base)), MODEL) as client:
         yield Serving(bundles, client)

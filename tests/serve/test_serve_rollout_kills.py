@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from conftest import Bundles, copy_of
-from server_process import free_port
 from tiny_models import FEATURES, MODEL, table
 
 from fairlead.clock import SystemClock
@@ -114,7 +113,7 @@ def _policy() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def live(published: Bundles, local_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(published: Bundles, local_ray: str, ray_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     from fairlead.serve.ray_app import start_ray_serving, stop_ray_serving
 
     bundles = copy_of(published, tmp_path_factory.mktemp("kills"))
@@ -123,7 +122,7 @@ def live(published: Bundles, local_ray: str, tmp_path_factory: pytest.TempPathFa
     for arm in (bundles.first, bundles.second, bundles.fails):
         registry.register(arm.bundle_uri, arm.digest, f"run {arm.version}", {}, "a test", "a test")
     registry.set_alias("champion", 1, "a test", "the first")
-    spec = Serve(port=free_port(), deadline_ms=2000, log=RequestLog(rotate_seconds=5))
+    spec = Serve(port=ray_port, deadline_ms=2000, log=RequestLog(rotate_seconds=5))
     url = start_ray_serving(spec, Release(MODEL, 1, bundles.first), "store", bundles.base, local_ray)
     ended = threading.Event()
     with ServingClient(url, read_token(token_file(bundles.base)), MODEL) as client:

@@ -24,6 +24,9 @@ THREAD_PREFIX = "fairlead-model-"
 _SWEEP_SECONDS = 0.01
 _FAST_CALLS = 32
 _HICCUP_CALLS = 8
+_LEARN, _FORGET, _MARGIN = 0.2, 0.9, 1.5
+"""How fast the expected length of a call follows the calls, how fast it is forgotten while nothing is called, and how
+much more than it must be left to a request."""
 
 
 class DeadlinePassed(Exception):
@@ -102,6 +105,7 @@ class Batcher:
         self._busy = False
         self._scheduled = False
         self._slow_calls = 0
+        self._lasts = 0.0
         self._fast_calls = 0
         self._learn = learn
         self._running: list[_Waiting] = []
@@ -147,16 +151,21 @@ class Batcher:
         now = time.perf_counter()
         batch: list[_Waiting] = []
         rows = 0
+        hopeless = False
         waiting = self._waiting
         while waiting and rows < self._max_batch:
             entry = waiting.popleft()
             if entry.future.done():
                 continue
-            if entry.deadline <= now:
+            if entry.deadline <= now + _MARGIN * self._lasts:
+                # An answer that comes too late helps nobody, and would make the next one late, too.
+                hopeless = True
                 entry.future.set_exception(DeadlinePassed())
                 continue
             batch.append(entry)
             rows += len(entry.item)
+        if hopeless and not batch:
+            self._lasts *= _FORGET  # or one very long call would be the last one for ever
         return batch
 
     def _flush(self) -> None:
@@ -194,6 +203,7 @@ class Batcher:
             if self._timer is not None:
                 self._timer.cancel()
             answers, seconds = cast(tuple[list[Answer | FairleadError], float], done.result())
+            self._lasts += (_LEARN if self._lasts else 1.0) * (seconds - self._lasts)
             if self._learn:
                 # A slow call among fast ones is a hiccup of the machine; it only takes longer to learn then.
                 fast = seconds < INLINE_LIMIT_SECONDS

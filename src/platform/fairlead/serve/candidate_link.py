@@ -28,6 +28,9 @@ MAX_IN_FLIGHT = 64
 
 _UNSENT_BYTES = 1 << 20
 _CONNECT_SECONDS = 2.0
+_PATIENCE_SECONDS = 0.25
+"""A call waits this long for a connection, whatever time it has: the champion is better off with the rest."""
+
 _BACKOFF_SECONDS = 0.2
 _MAX_BACKOFF_SECONDS = 5.0
 
@@ -69,7 +72,7 @@ class CandidateLink:
             if channel is not None:
                 self._channel = None
                 self._hung_up(channel, begun)
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(min(timeout_seconds, _PATIENCE_SECONDS)):
                 channel = await asyncio.shield(self._connect(begun))
             timeout_seconds -= loop.time() - begun
         if len(channel.calls) >= self._max_in_flight or channel.unsent > _UNSENT_BYTES:

@@ -29,10 +29,9 @@ Kind = Literal["infer", "predict"]
 Reply = tuple[int, bytes, list[tuple[bytes, bytes]]]
 
 _LEFT_SHARE = 0.3
-_LEAST_LEFT_SHARE = 0.1
 _MOST_LEFT_SHARE = 0.9
-"""Shares of the deadline that a candidate leaves to the champion, which may have to step in: before the champion's
-latency is known, and around twice its p99 afterwards. Once would be missed by one request in a hundred."""
+"""Shares of the deadline that a candidate leaves to the champion, which may have to step in: twice its p99 within these
+bounds. Once would be missed by one request in a hundred, and a busy machine has hiccups that no p99 tells of."""
 
 _QUARANTINES_KEPT = 3
 _MIN_SHADOW_SECONDS = 1.0
@@ -230,7 +229,7 @@ class DataPlane:
         deadline = self._deadline_seconds
         if p99 < 0:
             return deadline * (1 - _LEFT_SHARE)
-        return deadline - min(max(2 * p99, deadline * _LEAST_LEFT_SHARE), deadline * _MOST_LEFT_SHARE)
+        return deadline - min(max(2 * p99, deadline * _LEFT_SHARE), deadline * _MOST_LEFT_SHARE)
 
     async def _ask_champion(self, live: Live, exchange: Exchange, started: float) -> None:
         """Let the champion answer, or the fallback. Raises Refusal when nobody can."""
