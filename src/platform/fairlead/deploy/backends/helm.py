@@ -288,10 +288,11 @@ class HelmEffects(ServingEffects):
         before = self._record_of(release)
         self._tell_helm(release, before)
         now = self._record_of(release)
-        if now.generation == before.generation:
-            return
+        taken_over = now.pause_kind == "taken_over"
+        if now.generation == before.generation or (same_traffic(wish(now), release) and not taken_over):
+            return  # also when the first answer was an old one
         _log.warning("rollout %s went on while Helm was at work: putting right what came late", now.id)
-        if now.release_generation == release.generation or now.pause_kind == "taken_over":
+        if taken_over or now.release_generation == release.generation:
             self._helm.undo(release)  # somebody else's traffic was live, and is to stay
         else:
             self._tell_helm(wish(now), now)
