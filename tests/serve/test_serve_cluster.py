@@ -171,7 +171,10 @@ def test_every_replica_tells_the_metrics_of_all(served: Served) -> None:
         return sum(s.value for s in counted.samples if s.name.endswith("_total")), buckets, replicas
 
     plan = TrafficPlan(served.client.url, MODEL, "live.parquet", served.bundles.base, FEATURES.names(), 100)
-    before, _, _ = ask()
+    before, latest = -1.0, ask()[0]
+    while before != latest:  # what earlier requests added may still be on its way
+        time.sleep(1)
+        before, latest = latest, ask()[0]
     result = run_traffic(replace(plan, requests=300))
     assert (result["answered"], result["failed"]) == (300, 0)
     deadline = time.monotonic() + 10
