@@ -25,16 +25,21 @@ CRDS = {
         "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
         "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
     ),
+    "github.com/argoproj/argo-rollouts@v1.8.3": (
+        "manifests/crds/analysis-template-crd.yaml",
+        "manifests/crds/rollout-crd.yaml",
+    ),
+    "github.com/fluxcd/flagger@v1.41.0": ("artifacts/flagger/crd.yaml",),
 }
 NOT_TO_BE_HAD = ("machinelearning.seldon.io", "mlops.seldon.io")
 
 
-def kubectl(*arguments: str, stdin: str | None = None) -> str:
+def kubectl(*arguments: str, stdin: str | None = None, may_warn: bool = False) -> str:
     done = subprocess.run(
         ["kubectl", *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=200
     )
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr[-4000:]}"
-    assert "Warning" not in done.stderr, done.stderr
+    assert may_warn or "Warning" not in done.stderr, done.stderr
     return done.stdout
 
 
@@ -61,8 +66,9 @@ def crds(namespace: str) -> None:
         if done.returncode:
             pytest.skip(f"{module} cannot be had: {done.stdout[-300:]}")
         for file in files:
-            kubectl("apply", "--server-side", "-f", str(Path(json.loads(done.stdout)["Dir"]) / file))
-    names = ["httproutes.gateway.networking.k8s.io", "podmonitors.monitoring.coreos.com"]
+            path = Path(json.loads(done.stdout)["Dir"]) / file
+            kubectl("apply", "--server-side", "-f", str(path), may_warn=True)  # of formats in other people's CRDs
+    names = ["httproutes.gateway.networking.k8s.io", "podmonitors.monitoring.coreos.com", "canaries.flagger.app"]
     kubectl("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{name}" for name in names))
 
 
