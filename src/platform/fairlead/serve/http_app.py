@@ -5,13 +5,11 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fairlead.errors import PortInUse
 from fairlead.logs import get_logger
 from fairlead.records.model import Signature
 from fairlead.records.release import Arm, Release
@@ -20,6 +18,7 @@ from fairlead.serve.batcher import THREAD_PREFIX
 from fairlead.serve.candidate import CandidatePort, LocalCandidate
 from fairlead.serve.candidate_process import ProcessHost
 from fairlead.serve.control import Control, ControlState, Labels, Orders, ReplicaReport
+from fairlead.serve.listening import bind
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.routes import HttpApp
@@ -125,23 +124,6 @@ async def running_app(
         await asyncio.gather(follower, return_exceptions=True)
         await server.close()
         host.close()
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket's socket, bound. Raises PortInUse."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise PortInUse(
-            f"cannot listen on {host}:{port}",
-            where=f"{host}:{port}",
-            why=error.strerror,
-            fix="Choose another serve.port, or stop what listens there.",
-        ) from error
-    return listener
 
 
 def run_process_server(

@@ -19,7 +19,7 @@ from ray.serve.schema import ApplicationStatus
 from fairlead.errors import RayUnavailable, ServeError
 from fairlead.logs import get_logger
 from fairlead.records.release import Release
-from fairlead.serve.http_app import bind
+from fairlead.serve.listening import bind
 from fairlead.serve.ray_candidate import ray_candidate
 from fairlead.serve.ray_control import ControlDeployment, RayControl
 from fairlead.serve.ray_front import answer_directly

@@ -14,7 +14,7 @@ from typing import Any
 from fairlead.atomic import write_atomic
 from fairlead.clock import SystemClock
 from fairlead.deploy.verdict_service.app import Rollouts, VerdictApp
-from fairlead.errors import PortInUse
+from fairlead.serve.listening import bind
 from fairlead.serve.token import read_token
 from fairlead.wiring.context import Context
 
@@ -41,19 +41,8 @@ def verdict_app(context: Context, token: str) -> VerdictApp:
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises PortInUse."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_CONCURRENT)
-    except OSError as error:
-        listener.close()
-        raise PortInUse(
-            f"cannot listen on {host}:{port}",
-            where=f"{host}:{port}",
-            why=error.strerror,
-            fix="Name another port, or 0 for a free one.",
-        ) from error
+    listener = bind(host, port, fix="Name another port, or 0 for a free one.")
+    listener.listen(_CONCURRENT)
     return listener
 
 
