@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fairlead.errors import TransformError
+from fairlead.features.bins import Bins
 from fairlead.features.categories import category_array
 from fairlead.features.encoders import numbers_of_array
 from fairlead.features.instants import PART_FIRST, PART_SIZES, part_array, readable_instants, wall_clock_array
@@ -217,24 +218,19 @@ class _Histogram:
 
     def __init__(self, edges: Sequence[float]) -> None:
         self._given = len(edges) > 1
-        self._edges: np.ndarray | None = np.array(edges, np.float64) if self._given else None
+        self._bins = Bins(np.array(edges, np.float64), np.empty(0)) if self._given else None
         self._counts = np.zeros(max(len(edges) - 1, 0), np.int64)
         self._first: list[np.ndarray] = []
         self._num_first = 0
 
     def update(self, values: np.ndarray) -> None:
-        if self._edges is None:
+        if self._bins is None:
             self._first.append(values.copy())
             self._num_first += len(values)
             if self._num_first >= _FIRST_SAMPLE:
                 self._lay_out()
         else:
-            self._count(values, self._edges)
-
-    def _count(self, values: np.ndarray, edges: np.ndarray) -> None:
-        bins = np.searchsorted(edges, values, side="right") - 1
-        np.clip(bins, 0, len(edges) - 2, out=bins)
-        self._counts += np.bincount(bins, minlength=len(edges) - 1)
+            self._counts += np.bincount(self._bins.of(values), minlength=len(self._counts))
 
     def _lay_out(self) -> None:
         first = np.concatenate(self._first)
@@ -247,17 +243,16 @@ class _Histogram:
         below = inner[0] - width * np.linspace(1, 0, _BINS, endpoint=False)
         above = inner[-1] + width * np.linspace(0, 1, _BINS + 1)[1:]
         edges = np.unique(np.concatenate([below, inner, above]))
-        self._edges = edges
-        self._counts = np.zeros(len(edges) - 1, np.int64)
+        self._bins = Bins(edges, first)
+        self._counts = np.bincount(self._bins.of(first), minlength=len(edges) - 1)
         self._first = []
-        self._count(first, edges)
 
     def finish(self, minimum: float, maximum: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        if self._edges is None:
+        if self._bins is None:
             self._lay_out()
-        edges = self._edges
-        if edges is None:
+        if self._bins is None:
             return (), ()
+        edges = self._bins.edges
         if self._given:
             return tuple(edges.tolist()), tuple(self._counts.tolist())
         filled = np.flatnonzero(self._counts)
