@@ -26,7 +26,7 @@ from chart_world import (
 )
 from crd_schemas import FILE, crd_schema, from_module, module_folder, problems, strict
 
-from fairlead.serve.ray_settings import RAY_ENVIRONMENT
+from fairlead.serve.ray_settings import CALLBACK_VARIABLE, LOCAL_ENVIRONMENT
 
 MINORS = ("1.28", "1.34", "1.37")
 CUSTOM = (
@@ -229,11 +229,36 @@ def test_workers_keep_replicas_off_the_head() -> None:
     assert all(app["args"]["num_cpus"] == 0 for app in serve_config({"spec": alone})["applications"])
 
 
-def test_rays_settings_are_those_of_the_laptop_but_for_the_draining() -> None:
-    for _, template in pod_specs(render(SETS["workers"])):
+_CHARTS_OWN = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "RAY_SERVE_HAPROXY_METRICS_ENABLED"}
+
+
+def ray_settings_that_differ(values: dict[str, Any]) -> set[str]:
+    """Names of the laptop's settings that a pod has not, or has otherwise; the same for all pods."""
+    differing = []
+    for _, template in pod_specs(render(values)):
         environment = {v["name"]: v.get("value") for v in template["spec"]["containers"][0]["env"]}
-        differing = {name for name, value in RAY_ENVIRONMENT.items() if environment.get(name) != value}
-        assert differing == {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"}
+        differing.append({name for name, value in LOCAL_ENVIRONMENT.items() if environment.get(name) != value})
+    assert differing
+    assert all(each == differing[0] for each in differing)
+    return differing[0]
+
+
+def test_rays_settings_are_those_of_the_laptop_but_for_draining_and_metrics() -> None:
+    assert ray_settings_that_differ(SETS["workers"]) == _CHARTS_OWN
+
+
+def test_rays_autoscaler_can_count_the_requests() -> None:
+    scaled = {**BASE, "autoscaling": {"enabled": True, "minReplicas": 1, "maxReplicas": 2}}
+    assert ray_settings_that_differ(scaled) == {*_CHARTS_OWN, CALLBACK_VARIABLE}
+
+
+@pytest.mark.parametrize(("deadline_ms", "seconds"), [(None, "3"), (200, "3"), (2000, "3"), (2001, "4"), (30000, "31")])
+def test_the_proxy_waits_longer_than_the_deadline(deadline_ms: float | None, seconds: str) -> None:
+    serve = {} if deadline_ms is None else {"deadline_ms": deadline_ms}
+    values = {**BASE, "serve": {**BASE.get("serve", {}), **serve}}
+    for _, template in pod_specs(render(values)):
+        environment = {v["name"]: v.get("value") for v in template["spec"]["containers"][0]["env"]}
+        assert environment["RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S"] == seconds
 
 
 def test_a_chart_of_another_version_changes_no_pod(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
-{{/* The environment of Ray's processes: fairlead.serve.ray_settings, with longer draining, because a load balancer outside
-of the pod needs to hear of it. */}}
+{{/* The environment of Ray's processes: fairlead.serve.ray_settings.LOCAL_ENVIRONMENT, with longer draining,
+because a load balancer outside of the pod needs to hear of it, and with HAProxy's metrics, which Prometheus may read. */}}
 {{- define "fairlead-model.rayEnv" -}}
 {{ include "fairlead-model.env" . }}
 - name: RAY_USAGE_STATS_ENABLED
@@ -12,13 +12,23 @@ of the pod needs to hear of it. */}}
   value: "5"
 - name: RAY_worker_niceness
   value: "0"
-# A replica that vanishes in the middle of a request: another one answers it, and is found out about soon.
+# A replica that dies or freezes in the middle of a request: another one answers it, and it is found out about soon. A
+# server is given more time than any deadline.
 - name: RAY_SERVE_HAPROXY_RETRY_ON
-  value: conn-failure empty-response
+  value: conn-failure empty-response response-timeout
+- name: RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S
+  value: {{ max 3 (addf 1 (divf (default 200 .Values.serve.deadline_ms) 1000) | ceil) | quote }}
 - name: RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S
   value: "1"
 - name: RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER
   value: 1s
+- name: RAY_SERVE_HAPROXY_TUNE_BUFSIZE
+  value: "65536"
+{{- if not .Values.autoscaling.enabled }}
+# Around Ray's count of requests, which only its autoscaler needs: see fairlead.serve.ray_front.
+- name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
+  value: fairlead.serve.ray_front.middlewares
+{{- end }}
 {{- with .Values.env }}
 {{ toYaml . }}
 {{- end }}

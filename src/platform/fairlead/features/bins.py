@@ -53,10 +53,9 @@ class Bins:
         with np.errstate(over="ignore"):
             cells = values - self.edges[0]
             cells *= self._scale
-        np.clip(cells, 0, _CELLS - 1, out=cells)
-        return cells.astype(np.int32)
+        found: np.ndarray = np.clip(cells, 0, _CELLS - 1, out=cells).astype(np.int32)
+        return found
 
     def _search(self, values: np.ndarray) -> np.ndarray:
-        found = np.searchsorted(self.edges, values, side="right") - 1
-        np.clip(found, 0, self._last, out=found)
+        found: np.ndarray = np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, self._last)
         return found
