@@ -41,13 +41,12 @@ class Bins:
         if not self._tabled:
             return self._search(values)
         cells = self._cells(values)
-        found = self._below[cells]
+        found: np.ndarray = self._below[cells]
         found += values >= self._own[cells]
         crowded = np.flatnonzero(self._crowded[cells])
         if len(crowded):
             found[crowded] = self._search(values[crowded])
-        np.clip(found, 0, self._last, out=found)
-        return found
+        return np.clip(found, 0, self._last, out=found)
 
     def _cells(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
