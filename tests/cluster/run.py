@@ -18,6 +18,7 @@ SMOKE = (
     "tests/cluster/test_cluster_serving.py::test_traffic_moves_by_helm_and_nothing_restarts_or_fails",
     "tests/cluster/test_cluster_training.py::TestTraining::test_pods_train_what_evaluation_seals",
 )
+WHOLE = ("tests/cluster", "tests/helm/test_helm_cluster.py")
 IMAGES = {True: ("serving", "platform"), False: ("serving", "runner", "platform", "seldon-wrapper")}
 FREE_BYTES = 25 * 2**30
 """To build the images on a machine that has none of them: the platform's alone is 6 GB, several times over."""
@@ -40,7 +41,7 @@ def main() -> int:
             print(f"tests on a cluster are skipped: {error}")
             return 0
         _load_images(folder, environment, IMAGES[smoke])
-    chosen = list(SMOKE) if smoke else ["tests/cluster"]
+    chosen = SMOKE if smoke else WHOLE
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "cluster", *chosen, *options],
