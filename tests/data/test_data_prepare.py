@@ -1,5 +1,6 @@
 """Validate and prepare, end to end on small real files: what is accepted, refused, counted, and written."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -395,6 +396,24 @@ def test_bad_input_has_a_coded_error_with_a_place_and_leaves_nothing(
     assert said in str(caught.value)
     assert caught.value.exit_code == 3
     assert caught.value.code.startswith("FL-2")
+    assert leftovers(base) == []
+
+
+def test_a_source_with_other_values_in_as_many_rows_is_refused_too(base: Path) -> None:
+    """Its rows would get the labels of the rows that were there before."""
+    path = base / "raw" / "a.csv"
+    lines = ["x,y", *(f"{i % 7},{i % 2}" for i in range(300))]
+    path.write_text("\n".join(lines) + "\n")
+    wanted = project(source="raw/a.csv", label={"column": "y"}, features={"numeric": ["x"]})
+
+    def replace(message: str, share: float | None = None) -> None:
+        if message == "writing the splits":
+            facts = path.stat()
+            path.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1_000_000))
+
+    with pytest.raises(SourceUnreadable, match="changed while it was read"):
+        prepare_data(wanted, base, base / "out", progress=replace)
     assert leftovers(base) == []
 
 

@@ -122,8 +122,8 @@ def test_json_lines_may_leave_out_fields_and_mix_types(tmp_path: Path) -> None:
 
 
 def test_many_blocks_of_text_are_in_order_and_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fairlead.data.readers._BLOCK_BYTES", 4096)
-    monkeypatch.setattr("fairlead.data.readers._JSON_ROWS", 500)
+    monkeypatch.setattr("fairlead.data.csv_reader._BLOCK_BYTES", 4096)
+    monkeypatch.setattr("fairlead.data.json_reader._BATCH_ROWS", 500)
     rows = pa.table({"id": range(5000), "y": [0.5] * 5000})
     pa_csv.write_csv(rows, tmp_path / "a.csv")
     (tmp_path / "b.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows.to_pylist()))
@@ -187,15 +187,60 @@ def test_a_parquet_string_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
         (b"id;y\n1;2\n", "not separated by commas"),
         (b"id\ty\n1\t2\n", "not separated by commas"),
         (b"id,id\n1,2\n", "twice: id"),
-        (b"id,\n1,2\n", "an empty name"),
+        (b",\n1,2\n", "has no column names"),
         ("id,stra\xdfe\n1,2\n".encode("latin-1"), r"not UTF-8 text"),
-        ("id,y\n".encode("utf-16"), "not UTF-8 text"),
+        ("id,y\n".encode("utf-16"), "UTF-16 text, not UTF-8"),
     ],
 )
 def test_a_wrong_csv_header_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(SourceUnreadable, match=said):
         batches(opened(tmp_path, "a.csv"))
+
+
+def test_a_column_without_a_name_gets_one_by_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",id,unnamed_3,\n7,1,2,9\n")
+    found = opened(tmp_path, "a.csv")
+    assert list(found.columns_of(0)) == ["unnamed_1", "id", "unnamed_3", "unnamed_4"]
+    assert values(found, "unnamed_1") == ["7"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "tab", "|", "^"])
+def test_a_declared_delimiter_is_read(delimiter: str, tmp_path: Path) -> None:
+    character = "\t" if delimiter == "tab" else delimiter
+    (tmp_path / "a.csv").write_text(f"id{character}y\n1{character}a, b\n")
+    assert values(opened(tmp_path, "a.csv", delimiter=delimiter), "y") == ["a, b"]
+
+
+@pytest.mark.parametrize("delimiter", ["", ";;", "a", '"', "\n", ".", "-"])
+def test_what_cannot_separate_is_no_delimiter(delimiter: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected one character"):
+        opened(tmp_path, "a.csv", delimiter=delimiter)
+
+
+def test_row_numbers_are_right_after_many_broken_rows_in_many_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlead.data.csv_reader._BLOCK_BYTES", 700)
+    lines = ["id,y", *(f"{i},0" if i % 3 else f"{i}" for i in range(1, 3000))]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    found = batches(opened(tmp_path, "a.csv"))
+    assert len(found) > 10
+    assert [item.row for raw in found for item in raw.broken] == list(range(3, 3000, 3))
+    for raw in found:
+        numbers = raw.row_numbers(np.arange(raw.batch.num_rows)).tolist()
+        assert [str(number) for number in numbers] == raw.batch.column("id").to_pylist()
+
+
+def test_an_open_quote_is_found_in_a_column_that_is_not_read_too(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,y\n1,x\n2,"x\n3,x\n4,x\n')
+    with pytest.raises(SourceUnreadable, match=r"does not close\n.*row 2"):
+        batches(opened(tmp_path, "a.csv"), ["id"])
+
+
+def test_a_quote_that_stands_for_inches_is_a_character(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,y\n1,7" pipe\n2,"x\ny"\n3,x\n')
+    assert values(opened(tmp_path, "a.csv"), "y") == ['7" pipe', "x\ny", "x"]
 
 
 def test_a_wrong_encoding_is_named_with_its_row(tmp_path: Path) -> None:
@@ -213,7 +258,7 @@ def test_a_file_that_is_no_json_lines_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_refused_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fairlead.data.readers._MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr("fairlead.data.json_reader._MAX_LINE_BYTES", 1000)
     (tmp_path / "a.jsonl").write_text('{"y": 1}\n{"y": "' + "x" * 5000 + '"}\n')
     with pytest.raises(SourceUnreadable, match="row 2"):
         batches(opened(tmp_path, "a.jsonl"))

@@ -130,14 +130,15 @@ class DataError(FairleadError):
 
 
 class SourceNotFound(DataError):
-    """``data.source`` matches no file, or a file cannot be opened."""
+    """``data.source`` matches no file, or a file is gone or may not be read."""
 
     code = "FL-201"
 
 
 class SourceUnreadable(DataError):
-    """A source file is damaged or is not what its name says: a truncated Parquet file, a wrong delimiter, an encoding
-    other than UTF-8. The file, and the row or row group where reading stopped, are named."""
+    """A source file is damaged, is not what its name says, or changed while it was read: a truncated Parquet file, a
+    wrong delimiter (``data.delimiter``), an encoding other than UTF-8, a quote that does not close, columns that share
+    a name. The file, and the row or row group where reading stopped, are named."""
 
     code = "FL-202"
 

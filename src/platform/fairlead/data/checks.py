@@ -1,22 +1,25 @@
 """Holding rows against the schema, a batch at a time, vectorised: one look at the whole column when all is well."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fairlead.data.lookalikes import header_of_data, looks_like
 from fairlead.data.readers import BrokenRow, RawBatch
 from fairlead.data.schema import ColumnRule, Schema
-from fairlead.data.text_values import parse_text
+from fairlead.data.text_values import count_zones, parse_text
 from fairlead.errors import SchemaMismatch
 from fairlead.features.categories import category_array
 from fairlead.features.kinds import kind_of
 
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "string": pa.string(), "bool": pa.bool_()}
 _NEW_VALUES = 20
+# The years 1 to 9999 in microseconds since 1970.
+_FIRST_MOMENT, _LAST_MOMENT = (int(np.datetime64(year, "us").astype(np.int64)) for year in ("0001", "10000"))
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,15 @@ class Problem:
 @dataclass(frozen=True)
 class Checked:
     """A batch after the check. `batch` has the schema's columns in their types; rows that `bad` marks are not to be
-    used. `new_values` are values of string columns that the schema does not list but allows."""
+    used. `new_values` are values of string columns that the schema does not list but allows; `zones` counts the points
+    in time, written as text, with a time zone and without."""
 
     raw: RawBatch
     batch: pa.RecordBatch
     bad: np.ndarray | None
     problems: tuple[Problem, ...]
     new_values: Mapping[str, tuple[str, ...]]
+    zones: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def broken(self) -> tuple[BrokenRow, ...]:
@@ -47,10 +52,17 @@ class Checked:
 
 
 class Checker:
-    """Checks batches against a schema. `required` adds columns that must not be missing. Threads may share one."""
+    """Checks batches against a schema. `required` adds columns that must not be missing; `header` gives the columns of
+    a file, for errors. Threads may share one."""
 
     def __init__(
-        self, schema: Schema, uris: Sequence[str], *, required: Sequence[str] = (), only: Sequence[str] | None = None
+        self,
+        schema: Schema,
+        uris: Sequence[str],
+        *,
+        required: Sequence[str] = (),
+        only: Sequence[str] | None = None,
+        header: Callable[[int], Sequence[str]] | None = None,
     ) -> None:
         self.rules = {
             name: rule.model_copy(update={"required": True}) if name in required else rule
@@ -58,12 +70,14 @@ class Checker:
             if only is None or name in only
         }
         self._uris = uris
+        self._header = header
 
     def check(self, raw: RawBatch) -> Checked:
         """Find what breaks the schema. Raises SchemaMismatch for columns that are absent or wholly of another type."""
         arrays: list[pa.Array] = []
         problems: list[Problem] = []
         new_values: dict[str, tuple[str, ...]] = {}
+        zones: dict[str, tuple[int, int]] = {}
         for name, rule in self.rules.items():
             column = self._column(raw, name)
             values, unreadable = self._typed(raw, name, rule, column)
@@ -72,12 +86,15 @@ class Checker:
             for reason, mask in found:
                 positions = np.flatnonzero(mask)
                 if len(positions):
-                    shown = column.take(pa.array(positions[:1000])).to_pylist()
+                    shown = _values(column.take(pa.array(positions[:1000])))
                     problems.append(Problem(name, reason, positions, tuple(_shown(value) for value in shown)))
             if rule.values is not None and rule.new_values == "allow":
                 new = _unlisted(values, rule.values)
                 if new:
                     new_values[name] = new
+            if rule.type == "timestamp" and kind_of(column.type) == "string":
+                good = column if unreadable is None else column.filter(pa.array(~unreadable))
+                zones[name] = count_zones(good.cast(pa.string()))
             arrays.append(values)
         bad = None
         if problems:
@@ -85,7 +102,7 @@ class Checker:
             for problem in problems:
                 bad[problem.positions] = True
         batch = pa.RecordBatch.from_arrays(arrays, names=list(self.rules))
-        return Checked(raw, batch, bad, tuple(problems), new_values)
+        return Checked(raw, batch, bad, tuple(problems), new_values, zones)
 
     def _column(self, raw: RawBatch, name: str) -> pa.Array:
         index = raw.batch.schema.get_field_index(name)
@@ -93,10 +110,15 @@ class Checker:
             raise SchemaMismatch(
                 f"the column {name} is absent",
                 where=self._uris[raw.file],
-                why=f"the schema lists it; the file has {', '.join(raw.batch.schema.names[:30]) or 'no columns'}",
+                why=f"the schema lists it; {self._columns_there(raw)}",
                 fix="correct the source, or edit the schema",
             )
         return raw.batch.column(index)
+
+    def _columns_there(self, raw: RawBatch) -> str:
+        # The batch has those that were asked for; the header says more.
+        names = self._header(raw.file) if self._header else raw.batch.schema.names
+        return header_of_data(names) or f"the file has {', '.join(names[:30]) or 'no columns'}"
 
     def _typed(
         self, raw: RawBatch, name: str, rule: ColumnRule, column: pa.Array
@@ -109,7 +131,8 @@ class Checker:
             text = column.cast(pa.string())
             values, bad = parse_text(text, rule.type) if rule.type != "tensor" else (text, np.ones(len(text), bool))
             if bad.any() and int(bad.sum()) == len(text) - text.null_count and len(text) > 100:
-                raise self._mismatch(raw, name, rule, "text that cannot be read as such in any row")
+                seen = looks_like(text) or f"such as {_shown(text.drop_null()[0].as_py())!r}"
+                raise self._mismatch(raw, name, rule, f"text that cannot be read as such in any row; {seen}")
             return values, bad if bad.any() else None
         if found == rule.type:
             target = _ARROW.get(rule.type)
@@ -133,14 +156,18 @@ class Checker:
         try:
             if pa.types.is_dictionary(column.type):
                 column = column.dictionary_decode()
+            if pa.types.is_decimal(column.type):
+                # By way of text, which gives the nearest number, as the same digits in CSV and in a request do.
+                column = column.cast(pa.string())
             return column.cast(_ARROW[rule.type]) if rule.type in _ARROW else column.cast(target, safe=False)
         except pa.ArrowInvalid as error:
             raise self._mismatch(raw, name, rule, f"{column.type}: {error}") from error
 
     def _mismatch(self, raw: RawBatch, name: str, rule: ColumnRule, found: str) -> SchemaMismatch:
+        first, last = raw.row_numbers(np.array([0, max(raw.batch.num_rows - 1, 0)])).tolist()
         return SchemaMismatch(
             f"the column {name} is not of type {rule.type}",
-            where=f"{self._uris[raw.file]}, column {name}",
+            where=f"{self._uris[raw.file]}, column {name}, rows {first:,} to {last:,}",
             why=f"it holds {found}",
             fix="correct the source, or edit the schema",
         )
@@ -160,6 +187,8 @@ def _broken_rules(values: pa.Array, rule: ColumnRule, unreadable: np.ndarray | N
     found: list[tuple[str, np.ndarray]] = []
     if rule.type in ("int", "float") and not pa.types.is_null(values.type):
         found += _broken_range(values, rule)
+    if rule.type == "timestamp" and pa.types.is_timestamp(values.type):
+        found += _beyond_the_calendar(values)
     if rule.required:
         missing: np.ndarray | None = None
         if values.null_count:
@@ -198,11 +227,30 @@ def _broken_range(values: pa.Array, rule: ColumnRule) -> list[tuple[str, np.ndar
     return found
 
 
+def _beyond_the_calendar(values: pa.Array) -> list[tuple[str, np.ndarray]]:
+    """Points in time that calendars do not reach; a count in a wrong unit ends there."""
+    counts = values.cast(pa.int64())
+    extremes = pc.min_max(counts)
+    low, high = extremes["min"].as_py(), extremes["max"].as_py()
+    if low is None or (low >= _FIRST_MOMENT and high < _LAST_MOMENT):
+        return []
+    good = pc.and_(pc.greater_equal(counts, _FIRST_MOMENT), pc.less(counts, _LAST_MOMENT))
+    return [("beyond the calendar", ~np.asarray(good.fill_null(True).to_numpy(zero_copy_only=False)))]
+
+
 def _unlisted(values: pa.Array, known: Sequence[str]) -> tuple[str, ...]:
     listed = pc.is_in(values, value_set=pa.array([*known, None], pa.string()))
     if pc.all(listed).as_py() is not False:
         return ()
     return tuple(sorted(pc.unique(values.filter(pc.invert(listed))).to_pylist())[:_NEW_VALUES])
+
+
+def _values(column: pa.Array) -> list[object]:
+    if pa.types.is_timestamp(column.type):  # Python's own end with the year 9999, and with microseconds
+        column = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+        return [None if value is None else str(np.datetime64(value, "us")) for value in column.to_pylist()]
+    values: list[object] = column.to_pylist()
+    return values
 
 
 def _shown(value: object) -> str:

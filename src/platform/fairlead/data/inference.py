@@ -7,6 +7,7 @@ are few of them, and new ones are reported, not rejected: a rare category of nex
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -14,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fairlead.data.lookalikes import looks_like, looks_like_epoch
 from fairlead.data.readers import RawBatch
 from fairlead.data.schema import ColumnRule, Schema
 from fairlead.data.sources import Source
-from fairlead.data.text_values import likely_kind, parse_text
+from fairlead.data.text_values import MISSING_WORDS, likely_kind, parse_text
 from fairlead.errors import EmptyData, SchemaMismatch
 from fairlead.features.kinds import kind_of
 
@@ -44,18 +46,21 @@ class _Seen:
 
 @dataclass(frozen=True)
 class Inferred:
-    """A schema, a comment for each column, and what was left out and why."""
+    """A schema, a comment for each column, what was left out and why, and which columns look like something that they
+    are not."""
 
     schema: Schema
     notes: dict[str, str]
     skipped: dict[str, str]
     rows: int
+    looks: dict[str, str]
 
 
 def infer_schema(source: Source, never_bounded: Iterable[str] = (), instants: Iterable[str] = ()) -> Inferred:
     """Look at all rows once. Columns in `never_bounded` (the label) get a type only; those in `instants` are points in
     time also where a typed file holds them as text. Raises EmptyData."""
-    kinds, skipped = _kinds(source, set(instants))
+    looks: dict[str, str] = {}
+    kinds, skipped = _kinds(source, set(instants), looks)
     seen = {name: _Seen(kind) for name, kind in kinds.items()}
     rows = 0
     for found in source.scan(lambda raw: _look(raw, kinds), list(kinds)):
@@ -68,18 +73,34 @@ def infer_schema(source: Source, never_bounded: Iterable[str] = (), instants: It
         )
     if not seen:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-        raise SchemaMismatch("no column of the source can be used", where=source.files[0].uri, why=why or "no columns")
-    free = set(never_bounded)
+        raise SchemaMismatch(
+            "no column of the source can be used",
+            where=", ".join(file.uri for file in source.files[:5]),
+            why=why or "no columns",
+            fix="narrow data.source to files that have columns in common",
+        )
+    free, wanted = set(never_bounded), set(instants)
     columns, notes = {}, {}
     for name, column in seen.items():
         columns[name], notes[name] = _rule(column, bounded=name not in free)
-    return Inferred(Schema(columns=columns), notes, skipped, rows)
+        if column.missing == column.rows:
+            looks[name] = "it has no value at all"
+        elif columns[name].type == "string" != column.kind:
+            looks[name] = notes[name]
+        elif (
+            column.kind in ("int", "float") and name in wanted and (epoch := looks_like_epoch(column.low, column.high))
+        ):
+            looks[name] = epoch
+        elif source.format == "csv" and re.fullmatch(r"unnamed_\d+_*", name):
+            looks[name] = "its name in the header is empty"
+    return Inferred(Schema(columns=columns), notes, skipped, rows, {k: v for k, v in looks.items() if k in columns})
 
 
-def _kinds(source: Source, instants: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Column -> kind, and column -> why it is left out."""
+def _kinds(source: Source, instants: set[str], looks: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Column -> kind, and column -> why it is left out. Fills `looks`."""
     kinds: dict[str, str] = {}
     skipped: dict[str, str] = {}
+    nulls: dict[str, str] = {}
     text: list[str] = []
     columns = [source.columns_of(number) for number in range(len(source.files))]
     for file, found in zip(source.files, columns, strict=True):
@@ -93,12 +114,13 @@ def _kinds(source: Source, instants: set[str]) -> tuple[dict[str, str], dict[str
                 continue
             kind = kind_of(arrow)
             if pa.types.is_null(arrow):
+                nulls.setdefault(name, f"it has no value at all in {file.uri}, and no type")
                 continue
             if kind == "string" and name in instants:
                 text += [name] if name not in text else []
                 continue
             if kind is None:
-                skipped[name] = f"{arrow} is not a type that can be used"
+                skipped[name] = f"{arrow} in {file.uri} is not a type that can be used"
             elif kinds.get(name, kind) == kind:
                 kinds[name] = kind
             elif {kinds[name], kind} == {"int", "float"}:
@@ -111,11 +133,12 @@ def _kinds(source: Source, instants: set[str]) -> tuple[dict[str, str], dict[str
                     fix="write the files alike, or give the type in a schema file",
                 )
     if text:
-        kinds |= _text_kinds(source, text, skipped)
+        kinds |= _text_kinds(source, text, skipped, looks)
+    skipped |= {name: why for name, why in nulls.items() if name not in kinds and name not in skipped}
     return {name: kind for name, kind in kinds.items() if name not in skipped}, skipped
 
 
-def _text_kinds(source: Source, names: list[str], skipped: dict[str, str]) -> dict[str, str]:
+def _text_kinds(source: Source, names: list[str], skipped: dict[str, str], looks: dict[str, str]) -> dict[str, str]:
     step = max(1, len(source.files) // _HEAD_FILES)
     heads: dict[str, list[pa.Array]] = {name: [] for name in names}
     for number in range(0, len(source.files), step):
@@ -137,7 +160,27 @@ def _text_kinds(source: Source, names: list[str], skipped: dict[str, str]) -> di
             found[name] = str(kinds.pop())
         else:
             found[name] = "string"
+        if found.get(name) == "string" and (odd := _odd_text(arrays)):
+            looks[name] = odd
     return found
+
+
+def _odd_text(arrays: list[pa.Array]) -> str:
+    """What the text of a column looks like, or how many of its values are numbers or points in time."""
+    text = [value for array in arrays for value in array.drop_null().slice(0, 1000).to_pylist()]
+    if not all(isinstance(value, str) for value in text):
+        return "it holds values of several types"
+    if text and all(value.strip() in MISSING_WORDS for value in text):
+        return f"it has no value but {text[0].strip()!r}"
+    for kind in ("float", "timestamp"):
+        values, _ = parse_text(pa.array(text, pa.string()), kind)
+        fitting = len(values) - values.null_count
+        if 2 * fitting >= len(text) > 0:
+            odd = next((value for value, good in zip(text, values.is_valid().to_pylist(), strict=True) if not good), "")
+            return (
+                f"of the first {len(text):,} values {fitting:,} are of type {kind}, but others such as {odd[:40]!r} not"
+            )
+    return looks_like(text)
 
 
 def _value_kind(array: pa.Array) -> str | None:

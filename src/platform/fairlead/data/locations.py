@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from fairlead.errors import SourceNotFound, SourceUnreadable
+from fairlead.errors import DataError, SourceNotFound, SourceUnreadable
 
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
@@ -30,6 +30,24 @@ class Location:
     size_bytes: int
     mtime_ns: int
     partitions: tuple[tuple[str, str | None], ...] = ()
+
+
+def unreadable(location: Location, error: Exception, after: str = "") -> DataError:
+    """What a failure to open or read a file is: SourceNotFound when it is gone or may not be read, SourceUnreadable
+    otherwise. `after` says how far the reading came."""
+    text = str(error).split("\n")[0]
+    where = f"{location.uri}, {after}" if after else location.uri
+    if isinstance(error, FileNotFoundError):
+        fix = "run again when nobody moves the files, or correct data.source"
+        return SourceNotFound(f"{location.uri} is gone", where=where, why=text, fix=fix)
+    if isinstance(error, PermissionError) or "ACCESS_DENIED" in text or "HTTP status 403" in text:
+        fix = "allow this user to read it (for s3:// see the AWS_* variables)"
+        return SourceNotFound(f"{location.uri} may not be read", where=where, why=text, fix=fix)
+    if location.uri.startswith("s3://"):
+        fix = "run again; if it stays so, look at the S3 service"
+    else:
+        fix = "copy or write the file again"
+    return SourceUnreadable(f"{location.uri} cannot be read", where=where, why=text, fix=fix)
 
 
 def format_of(name: str) -> str | None:

@@ -232,6 +232,7 @@ class _SecondPass:
                 why=f"{total:,} rows at first, {read:,} the second time",
                 fix="run again when nobody writes to it",
             )
+        self._source.check_unchanged()
 
     def _take(self, raw: RawBatch, batch: pa.RecordBatch) -> None:
         start = self._starts[raw.file] + raw.start

@@ -1,35 +1,30 @@
-"""Reading one file of each format as record batches, with the row where each batch begins.
+"""Reading one file as record batches, with the row where each batch begins; here Parquet, which keeps its types.
 
-Parquet keeps its types. CSV and JSON Lines are text: CSV columns stay strings and JSON values keep what JSON knows,
-until the schema says what they are (see `checks`); one odd value then costs its row, not the file.
+CSV and JSON Lines (`csv_reader`, `json_reader`) are text: CSV columns stay strings and JSON values keep what JSON
+knows, until the schema says what they are (see `checks`); one odd value then costs its row, not the file.
 """
 
-import codecs
-import csv
-import io
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from fairlead.data.locations import Location
-from fairlead.errors import SourceUnreadable
+from fairlead.data.locations import Location, unreadable
+from fairlead.errors import DataError, SourceUnreadable
 
 BATCH_ROWS = 131_072
-_BLOCK_BYTES = 4 * 2**20
-_MAX_LINE_BYTES = 64 * 2**20
 _GROUP_BYTES = 256 * 2**20
-_JSON_ROWS = 16_384
-_OTHER_DELIMITERS = ";\t|"
+# What pyarrow raises for bytes that are not what they should be.
+_DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """A row that has no columns at all: `row` counts from 1, `reason` is "columns" or "json"."""
+    """A row that has no columns at all: `row` counts from 1, `reason` is "columns", "json" or "key twice"."""
 
     row: int
     reason: str
@@ -38,22 +33,44 @@ class BrokenRow:
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Rows of one file. `start` counts the rows delivered before it, from 0; `skipped` are the broken rows of the file
-    so far, so that row numbers are right after them."""
+    """Rows of one file. `start` counts the rows delivered before it, from 0, `before` the broken ones; `skipped` are
+    the numbers of those amid its rows. With them the numbers of its rows are right."""
 
     file: int
     start: int
     batch: pa.RecordBatch
     broken: tuple[BrokenRow, ...] = ()
-    skipped: tuple[int, ...] = ()
+    skipped: Sequence[int] | np.ndarray = ()
+    before: int = 0
 
     def row_numbers(self, positions: np.ndarray) -> np.ndarray:
         """Which rows of the file the rows at `positions` of this batch are, counting from 1: int64 [N]."""
         rows = positions.astype(np.int64) + self.start
-        if self.skipped:
-            gaps = np.array(self.skipped, np.int64) - 1 - np.arange(len(self.skipped))
+        if len(self.skipped):
+            gaps = np.asarray(self.skipped, np.int64) - 1 - self.before - np.arange(len(self.skipped))
             rows = rows + np.searchsorted(gaps, rows, side="right")
-        return rows + 1
+        return rows + self.before + 1
+
+
+class Skips:
+    """The numbers of broken rows, forgotten once batches have stepped over them."""
+
+    def __init__(self) -> None:
+        self._rows = array("q")
+        self._before = 0
+
+    def add(self, row: int) -> None:
+        """Rows come in order."""
+        self._rows.append(row)
+
+    def of(self, start: int, count: int) -> tuple[np.ndarray, int]:
+        """(`skipped`, `before`) of a batch of `count` rows."""
+        rows = np.array(self._rows, np.int64)
+        good_before = rows - 1 - self._before - np.arange(len(rows))
+        passed, end = np.searchsorted(good_before, [start, start + count], side="left").tolist()
+        self._before += passed
+        self._rows = array("q", rows[passed:].tolist())
+        return rows[passed:end], self._before
 
 
 Task = Callable[[], list[RawBatch]]
@@ -65,13 +82,40 @@ def parquet_metadata(location: Location) -> pq.FileMetaData:
     try:
         with location.filesystem.open_input_file(location.path) as source:
             return pq.read_metadata(source)
-    except (OSError, pa.ArrowException) as error:
+    except (FileNotFoundError, PermissionError) as error:
+        raise unreadable(location, error) from error
+    except _DAMAGE as error:
+        if not isinstance(refusal := unreadable(location, error), SourceUnreadable):
+            raise refusal from error
         raise SourceUnreadable(
             f"{location.uri} is not a whole Parquet file",
             where=location.uri,
             why=str(error).split("\n")[0],
+            fix=refusal.fix,
+        ) from error
+
+
+def parquet_schema(location: Location, metadata: pq.FileMetaData) -> pa.Schema:
+    """The columns. Raises SourceUnreadable when they cannot be told apart or not be read."""
+    try:
+        schema = metadata.schema.to_arrow_schema()
+        names = list(schema.names)
+    except _DAMAGE as error:
+        raise SourceUnreadable(
+            f"the columns of {location.uri} cannot be read",
+            where=f"{location.uri}, footer",
+            why=str(error).split("\n")[0],
             fix="copy or write the file again",
         ) from error
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise SourceUnreadable(
+            f"{location.uri} has columns without a name of their own",
+            where=f"{location.uri}, footer",
+            why=f"twice: {', '.join(twice[:20])}",
+            fix="write the file again, each column with its own name",
+        )
+    return schema
 
 
 def parquet_tasks(
@@ -114,18 +158,18 @@ def _groups_task(
         with _opened(location, metadata) as file:
             try:
                 table = file.read_row_groups(list(groups), columns=names, use_threads=False)
-            except (OSError, pa.ArrowException):
+            except _DAMAGE:
                 # Once more one by one, to name the row group.
                 for index in groups:
                     try:
                         done.append(file.read_row_group(index, columns=names, use_threads=False))
-                    except (OSError, pa.ArrowException) as error:
+                    except _DAMAGE as error:
                         raise _damaged_group(location, index, error) from error
                 table = pa.concat_tables(done)
         _check_text(table, location, groups[0])
         batches, at = [], start
         for batch in table.combine_chunks().to_batches(max_chunksize=BATCH_ROWS):
-            batches.append(RawBatch(number, at, batch))
+            batches.append(RawBatch(number, at, _without_views(batch)))
             at += batch.num_rows
         return batches
 
@@ -146,12 +190,12 @@ def _streamed(
         while True:
             try:
                 batch = next(batches, None)
-            except (OSError, pa.ArrowException) as error:
+            except _DAMAGE as error:
                 raise _damaged_group(location, index, error) from error
             if batch is None:
                 return
             _check_text(pa.Table.from_batches([batch]), location, index)
-            raw = RawBatch(number, start, batch)
+            raw = RawBatch(number, start, _without_views(batch))
             yield lambda raw=raw: [raw]  # type: ignore[misc]
             start += batch.num_rows
 
@@ -159,9 +203,9 @@ def _streamed(
 def _opened(location: Location, metadata: pq.FileMetaData) -> pq.ParquetFile:
     try:
         source = location.filesystem.open_input_file(location.path)
-        return pq.ParquetFile(source, metadata=metadata, pre_buffer=False)
-    except (OSError, pa.ArrowException) as error:
-        raise SourceUnreadable(f"{location.uri} cannot be opened", where=location.uri, why=str(error)) from error
+        return pq.ParquetFile(source, metadata=metadata, pre_buffer=False, page_checksum_verification=True)
+    except _DAMAGE as error:
+        raise unreadable(location, error) from error
 
 
 def _check_text(table: pa.Table, location: Location, group: int) -> None:
@@ -179,214 +223,22 @@ def _check_text(table: pa.Table, location: Location, group: int) -> None:
                 ) from error
 
 
-def _damaged_group(location: Location, index: int, error: Exception) -> SourceUnreadable:
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """String views as strings: much of Arrow cannot compute with them."""
+    for index, field in enumerate(batch.schema):
+        if field.type == pa.string_view():
+            batch = batch.set_column(index, field.name, batch.column(index).cast(pa.string()))
+    return batch
+
+
+def _damaged_group(location: Location, index: int, error: Exception) -> DataError:
+    if location.uri.startswith("s3://") or isinstance(error, FileNotFoundError | PermissionError):
+        refusal = unreadable(location, error, after=f"row group {index}")
+        if not isinstance(error, pa.ArrowInvalid):
+            return refusal
     return SourceUnreadable(
         f"{location.uri} is damaged",
         where=f"{location.uri}, row group {index}",
         why=str(error).split("\n")[0],
         fix="copy or write the file again",
     )
-
-
-# --- CSV -------------------------------------------------------------------------------------------------------------
-def csv_header(location: Location) -> list[str]:
-    """The column names. Raises SourceUnreadable for an empty file, other delimiters, other encodings."""
-    try:
-        with location.filesystem.open_input_stream(location.path) as stream:
-            head = stream.read(2**20)
-    except (OSError, pa.ArrowException) as error:
-        raise SourceUnreadable(f"{location.uri} cannot be opened", where=location.uri, why=str(error)) from error
-    if not head.strip():
-        raise SourceUnreadable(f"{location.uri} is empty", where=location.uri, fix="the first row names the columns")
-    try:
-        first = head.split(b"\n", 1)[0].decode("utf-8-sig").rstrip("\r")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(location, 0) from error
-    names = next(csv.reader(io.StringIO(first)))
-    if len(names) == 1:
-        for delimiter in _OTHER_DELIMITERS:
-            if delimiter in first:
-                raise SourceUnreadable(
-                    f"{location.uri} is not separated by commas",
-                    where=f"{location.uri}, row 0 (the header)",
-                    why=f"one column, whose name holds {delimiter!r}: {first[:80]}",
-                    fix="write the file with commas, or as Parquet",
-                )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or "" in names:
-        raise SourceUnreadable(
-            f"{location.uri} has columns without a name of their own",
-            where=f"{location.uri}, row 0 (the header)",
-            why=f"twice: {', '.join(twice)}" if twice else "an empty name",
-            fix="give every column its own name in the first row",
-        )
-    return names
-
-
-def csv_tasks(location: Location, number: int, columns: Sequence[str] | None) -> Iterator[Task]:
-    """A task per block of the file; all columns are strings, null where a field is empty."""
-    names = csv_header(location)
-    wanted = names if columns is None else [name for name in columns if name in names]
-    broken: list[BrokenRow] = []
-
-    def skip(row: pa_csv.InvalidRow) -> str:
-        # Row 1 of the reader is the header.
-        broken.append(BrokenRow((row.number or 1) - 1, "columns", row.text))
-        return "skip"
-
-    start, told = 0, 0
-    try:
-        with location.filesystem.open_input_stream(location.path) as stream:
-            reader = pa_csv.open_csv(
-                pa.PythonFile(_CheckedText(stream), mode="r"),
-                # One thread: only then the reader knows the numbers of broken rows.
-                read_options=pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-                parse_options=pa_csv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
-                convert_options=pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()),
-                    include_columns=wanted,
-                    strings_can_be_null=True,
-                    null_values=[""],
-                ),
-            )
-            for batch in reader:
-                new, told = tuple(broken[told:]), len(broken)
-                raw = RawBatch(number, start, batch, new, tuple(row.row for row in broken))
-                start += batch.num_rows
-                yield lambda raw=raw: [raw]  # type: ignore[misc]
-    except UnicodeDecodeError as error:
-        raise _not_utf8(location, start) from error
-    except (OSError, pa.ArrowException) as error:
-        raise SourceUnreadable(
-            f"{location.uri} cannot be read as CSV",
-            where=f"{location.uri}, after row {start}",
-            why=str(error).split("\n")[0],
-            fix="look at that place of the file; rows are separated by line ends, fields by commas",
-        ) from error
-    if len(broken) > told:
-        yield lambda: [RawBatch(number, start, _no_rows(wanted), tuple(broken[told:]))]
-
-
-class _CheckedText:
-    """A stream that refuses bytes which are no UTF-8 before the parser sees them: it cannot hand broken rows of other
-    encodings to the handler, and would only print what went wrong."""
-
-    def __init__(self, stream: pa.NativeFile) -> None:
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._stream.closed)
-
-    def close(self) -> None:
-        """The stream belongs to whoever opened it."""
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._stream.read(None if size < 0 else size)
-        self._decoder.decode(data, final=not data)
-        return data
-
-
-def _no_rows(names: Sequence[str]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], pa.string())] * len(names), names=list(names))
-
-
-def _not_utf8(location: Location, after: int) -> SourceUnreadable:
-    """Find the line that is not UTF-8."""
-    line = 0
-    with location.filesystem.open_input_stream(location.path) as stream:
-        for line, data in enumerate(io.BufferedReader(stream), start=0):
-            try:
-                data.decode("utf-8")
-            except UnicodeDecodeError as error:
-                byte = data[error.start]
-                return SourceUnreadable(
-                    f"{location.uri} is not UTF-8 text",
-                    where=f"{location.uri}, row {line}",
-                    why=f"byte {byte:#04x} at position {error.start} of the line",
-                    fix="save the file as UTF-8",
-                )
-    return SourceUnreadable(f"{location.uri} is not UTF-8 text", where=f"{location.uri}, after row {max(after, line)}")
-
-
-# --- JSON Lines ------------------------------------------------------------------------------------------------------
-def jsonl_tasks(location: Location, number: int, columns: Sequence[str] | None) -> Iterator[Task]:
-    """A task per some thousand lines. A line that is no JSON object is a broken row; as the first line, an error."""
-    start = row = 0
-    lines: list[tuple[int, bytes]] = []
-    skipped: list[int] = []
-
-    def take() -> Task:
-        nonlocal start
-        rows, broken = _parse_lines(lines)
-        if not skipped and not start and broken and broken[0].row == 1:
-            raise SourceUnreadable(
-                f"{location.uri} is not JSON Lines",
-                where=f"{location.uri}, row 1",
-                why=f"expected one JSON object a line, found {broken[0].text[:60]!r}",
-                fix="write one object a line, or set data.format",
-            )
-        skipped.extend(item.row for item in broken)
-        batch = _columns_of(rows, columns)
-        raw = RawBatch(number, start, batch, tuple(broken), tuple(skipped))
-        start += batch.num_rows
-        return lambda: [raw]
-
-    try:
-        with location.filesystem.open_input_stream(location.path) as stream:
-            for line in _lines(io.BufferedReader(stream, 2**20), location):
-                row += 1
-                if line.strip():
-                    lines.append((row, line))
-                if len(lines) >= _JSON_ROWS:
-                    yield take()
-                    lines = []
-    except (OSError, pa.ArrowException) as error:
-        raise SourceUnreadable(
-            f"{location.uri} cannot be read", where=f"{location.uri}, after row {row}", why=str(error)
-        ) from error
-    if lines:
-        yield take()
-
-
-def _lines(stream: io.BufferedReader, location: Location) -> Iterator[bytes]:
-    row = 0
-    while line := stream.readline(_MAX_LINE_BYTES):
-        row += 1
-        if len(line) >= _MAX_LINE_BYTES:
-            raise SourceUnreadable(
-                f"a line of {location.uri} is longer than {_MAX_LINE_BYTES >> 20} MiB",
-                where=f"{location.uri}, row {row}",
-                fix="write one object a line",
-            )
-        yield line.removeprefix(b"\xef\xbb\xbf") if row == 1 else line
-
-
-def _parse_lines(lines: Sequence[tuple[int, bytes]]) -> tuple[list[dict[str, object]], list[BrokenRow]]:
-    rows, broken = [], []
-    for number, line in lines:
-        try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            value = None
-        if isinstance(value, dict):
-            rows.append(value)
-        else:
-            broken.append(BrokenRow(number, "json", line[:200].decode("utf-8", "replace").strip()))
-    return rows, broken
-
-
-def _columns_of(rows: Sequence[dict[str, object]], columns: Sequence[str] | None) -> pa.RecordBatch:
-    names = list(columns) if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
-    arrays = [_column_of([row.get(name) for row in rows]) for name in names]
-    return pa.RecordBatch.from_arrays(arrays, names=names)
-
-
-def _column_of(values: Sequence[object]) -> pa.Array:
-    """An array of one type; values of mixed types turn into their JSON text, which the schema then judges."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        texts = [value if value is None or isinstance(value, str) else orjson.dumps(value).decode() for value in values]
-        return pa.array(texts, pa.string())

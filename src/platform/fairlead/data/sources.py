@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -13,11 +14,14 @@ from typing import TypeVar
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from fairlead.atomic import write_atomic
-from fairlead.data.locations import Location, find_files
-from fairlead.data.readers import RawBatch, Task, csv_header, csv_tasks, jsonl_tasks, parquet_metadata, parquet_tasks
-from fairlead.errors import SourceNotFound
+from fairlead.data.csv_reader import csv_header, csv_tasks
+from fairlead.data.json_reader import jsonl_tasks
+from fairlead.data.locations import Location, find_files, unreadable
+from fairlead.data.readers import RawBatch, Task, parquet_metadata, parquet_schema, parquet_tasks
+from fairlead.errors import SchemaMismatch, SourceUnreadable
 from fairlead.records.data import SourceFile
 from fairlead.spec.data import Data
 
@@ -25,6 +29,7 @@ T = TypeVar("T")
 
 _DIGEST_CACHE = Path(".fairlead") / "cache" / "source-digests.json"
 _HASH_BLOCK = 2**20
+_ASKERS = 16
 
 
 class Source:
@@ -34,6 +39,7 @@ class Source:
         sources = (data.source,) if isinstance(data.source, str) else data.source
         self.base = base
         self.files, self.format = find_files(sources, base, data.format)
+        self._delimiter = data.delimiter
 
     @property
     def typed(self) -> bool:
@@ -45,6 +51,12 @@ class Source:
         """The footer of each Parquet file."""
         return tuple(parquet_metadata(file) for file in self.files) if self.typed else ()
 
+    @cached_property
+    def schemas(self) -> tuple[pa.Schema, ...]:
+        """The columns of each Parquet file, each name once."""
+        pairs = zip(self.files, self.metadata, strict=True)
+        return tuple(parquet_schema(file, footer) for file, footer in pairs) if self.typed else ()
+
     @property
     def num_rows(self) -> int | None:
         """All rows, when the files say so."""
@@ -55,10 +67,9 @@ class Source:
         of the first lines."""
         file = self.files[number]
         if self.typed:
-            schema = self.metadata[number].schema.to_arrow_schema()
-            found: dict[str, pa.DataType | None] = {field.name: field.type for field in schema}
+            found: dict[str, pa.DataType | None] = {field.name: field.type for field in self.schemas[number]}
         elif self.format == "csv":
-            found = dict.fromkeys(csv_header(file))
+            found = dict.fromkeys(csv_header(file, self._delimiter))
         else:
             first = next(iter(jsonl_tasks(file, number, None)), None)
             found = dict.fromkeys(first()[0].batch.schema.names if first else ())
@@ -79,10 +90,12 @@ class Source:
             footer = self.metadata[number]
             names = None
             if columns is not None:
-                known = set(footer.schema.to_arrow_schema().names)
+                known = set(self.schemas[number].names)
                 names = [name for name in columns if name in known]
             return parquet_tasks(file, number, footer, names)
-        return (csv_tasks if self.format == "csv" else jsonl_tasks)(file, number, columns)
+        if self.format == "csv":
+            return csv_tasks(file, number, columns, self._delimiter)
+        return jsonl_tasks(file, number, columns)
 
     def scan(self, work: Callable[[RawBatch], T], columns: Sequence[str] | None = None) -> Iterator[T]:
         """`work` on every batch, by several threads, results in the order of the rows.
@@ -90,6 +103,38 @@ class Source:
         At most two tasks a thread are under way, which bounds memory: a task holds up to 128 Ki rows, or 64 MiB of them
         when rows are wide, or one row group."""
         yield from _in_order(self.tasks(columns), lambda task: [work(raw) for raw in task()])
+
+    def check_zones(self) -> None:
+        """Raises SchemaMismatch when a column of points in time has a zone in one Parquet file and another or none in
+        the next: the clock on the wall, which features describe, would mean different things."""
+        first: dict[str, tuple[str | None, str]] = {}
+        for file, schema in zip(self.files, self.schemas, strict=False):
+            for field in schema:
+                if not pa.types.is_timestamp(field.type):
+                    continue
+                zone, before = first.setdefault(field.name, (field.type.tz, file.uri))
+                if zone != field.type.tz:
+                    raise SchemaMismatch(
+                        f"the column {field.name} has different time zones in different files",
+                        where=file.uri,
+                        why=f"{field.type.tz or 'no zone'} here, {zone or 'no zone'} in {before}",
+                        fix="write all files with the same zone, or all without one",
+                    )
+
+    def check_unchanged(self) -> None:
+        """Raises SourceUnreadable when a file has another size or time than when it was found: what was read is then
+        part old, part new."""
+        threads = _ASKERS if self.files[0].uri.startswith("s3://") else 1
+        with ThreadPoolExecutor(threads, thread_name_prefix="fairlead-look") as pool:
+            for file, info in zip(self.files, pool.map(_look_again, self.files), strict=True):
+                gone = info.type != fs.FileType.File
+                if gone or (info.size, info.mtime_ns or 0) != (file.size_bytes, file.mtime_ns):
+                    raise SourceUnreadable(
+                        f"{file.uri} changed while it was read",
+                        where=file.uri,
+                        why="it is gone" if gone else f"{file.size_bytes:,} bytes at first, {info.size:,} now",
+                        fix="run again when nobody writes to it",
+                    )
 
     def facts(self, rows: Sequence[int]) -> tuple[SourceFile, ...]:
         """What was read, with digests; `rows` of each file."""
@@ -121,6 +166,13 @@ def _in_order(tasks: Iterator[Task], run: Callable[[Task], list[T]]) -> Iterator
                 future.cancel()
 
 
+def _look_again(file: Location) -> fs.FileInfo:
+    try:
+        return file.filesystem.get_file_info(file.path)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(file, error) from error
+
+
 def _with_partitions(task: Task, partitions: dict[str, str | None]) -> Task:
     def read() -> list[RawBatch]:
         done = []
@@ -130,7 +182,7 @@ def _with_partitions(task: Task, partitions: dict[str, str | None]) -> Task:
                 if name not in batch.schema.names:
                     column = pa.array(itertools.repeat(value, batch.num_rows), pa.string(), size=batch.num_rows)
                     batch = batch.append_column(name, column)
-            done.append(RawBatch(raw.file, raw.start, batch, raw.broken, raw.skipped))
+            done.append(replace(raw, batch=batch))
         return done
 
     return read
@@ -175,7 +227,7 @@ def _digest(file: Location) -> str:
             while block := stream.read(_HASH_BLOCK):
                 digest.update(block)
     except (OSError, pa.ArrowException) as error:
-        raise SourceNotFound(f"{file.uri} cannot be opened", where=file.uri, why=str(error)) from error
+        raise unreadable(file, error) from error
     return digest.hexdigest()
 
 

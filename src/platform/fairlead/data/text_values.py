@@ -11,6 +11,8 @@ MISSING_WORDS = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "none",
 
 _INT = r"^[+-]?\d{1,18}$"
 _FLOAT = r"^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[iI]nf(?:inity)?)$"
+_LONG_INT = r"^\s*[+-]?\d{19,}\s*$"
+_ZONE = r"(?:[Zz]|[+-]\d\d:?\d\d)\s*$"
 _BOOL = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 
 
@@ -39,6 +41,12 @@ def parse_text(array: pa.Array, kind: str) -> tuple[pa.Array, np.ndarray]:
     return text.cast(pa.int64() if kind == "int" else pa.float64()), bad
 
 
+def count_zones(text: pa.Array) -> tuple[int, int]:
+    """How many of these points in time say their zone, and how many do not."""
+    zoned: int = pc.sum(pc.match_substring_regex(text, _ZONE)).as_py() or 0
+    return zoned, len(text) - text.null_count - zoned
+
+
 def _present(text: pa.Array) -> np.ndarray:
     return np.asarray(text.is_valid().to_numpy(zero_copy_only=False))
 
@@ -49,5 +57,8 @@ def likely_kind(array: pa.Array, share: float = 0.99) -> str:
         values, bad = parse_text(array, kind)
         present = len(values) - values.null_count + int(bad.sum())
         if present and int(bad.sum()) <= (1 - share) * present:
+            # Identifiers of so many digits are no floats: neighbours would become one number.
+            if kind == "float" and pc.sum(pc.match_substring_regex(array, _LONG_INT)).as_py() > (1 - share) * present:
+                return "string"
             return kind
     return "string"

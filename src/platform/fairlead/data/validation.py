@@ -3,7 +3,7 @@
 import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 from fairlead.data.checks import Checked, Checker, Problem
 from fairlead.data.inference import infer_schema
 from fairlead.data.labels import unlabelled
+from fairlead.data.lookalikes import header_of_data
 from fairlead.data.quarantine import Line, Quarantine
 from fairlead.data.row_hashes import hash_column
 from fairlead.data.schema import Schema, load_schema, write_schema
@@ -73,11 +74,13 @@ def validate_data(
     """
     tell = progress or quiet
     source = Source(project.data, base)
-    schema, path, inferred, notes = _schema(project, base, source, tell)
-    _check_columns(project, schema, notes)
+    source.check_zones()
+    schema, path, inferred, notes, looks = _schema(project, base, source, tell)
+    _check_columns(project, schema, notes, looks)
     time = project.data.time
     required = [time] if time and project.data.split.by == "time" else []
-    checker = Checker(schema, [file.uri for file in source.files], required=required)
+    uris = [file.uri for file in source.files]
+    checker = Checker(schema, uris, required=required, header=lambda number: list(source.columns_of(number)))
     count = _Count(source, project.data.label.column)
     unique = _Unique([name for name, rule in schema.columns.items() if rule.unique])
     statistics = StatisticsBuilder(schema.kinds()) if profile else None
@@ -94,10 +97,9 @@ def validate_data(
                 told = count.rows
                 total = source.num_rows
                 tell(f"checked {told:,} rows", told / total if total else None)
+        source.check_unchanged()
     if not count.rows:
-        raise EmptyData(
-            "the source has no rows", where=", ".join(file.uri for file in source.files[:5]), fix="check data.source"
-        )
+        raise EmptyData("the source has no rows", where=", ".join(uris[:5]), fix="check data.source")
     count.judge(project.data.validate_.max_rejected, work / QUARANTINE)
     return ValidationResult(
         rows_read=count.rows,
@@ -109,7 +111,11 @@ def validate_data(
         schema=schema,
         schema_path=path,
         schema_inferred=inferred,
-        anomalies=(*count.anomalies(), *(f"column {name} is not read: {why}" for name, why in notes.items())),
+        anomalies=(
+            *count.anomalies(),
+            *(f"column {name} is not read: {why}" for name, why in notes.items()),
+            *(f"column {name}: {why}" for name, why in looks.items()),
+        ),
         quarantine=work / QUARANTINE if quarantine.num_lines else None,
         statistics=statistics.finish() if statistics is not None else None,
         source=source,
@@ -127,12 +133,13 @@ def good_rows(checked: Checked) -> pa.RecordBatch:
 
 def _schema(
     project: Project, base: Path, source: Source, tell: Progress
-) -> tuple[Schema, Path | None, bool, dict[str, str]]:
-    """(schema, its file, whether it was inferred now, columns that are left out and why)."""
+) -> tuple[Schema, Path | None, bool, dict[str, str], dict[str, str]]:
+    """(schema, its file, whether it was inferred now, columns that are left out and why, and those that look like
+    something that they are not)."""
     name = project.data.validate_.schema_file
     path = None if name is None else base / name
     if path is not None and path.exists():
-        return load_schema(path), path, False, {}
+        return load_schema(path), path, False, {}, {}
     tell("inferring the schema", None)
     instants = [*project.features.datetime, *([project.data.time] if project.data.time else [])]
     inferred = infer_schema(source, never_bounded=[project.data.label.column], instants=instants)
@@ -143,17 +150,17 @@ def _schema(
             "\nKeys: type, required, min, max, values, new_values (allow or reject), unique."
         )
         write_schema(path, inferred.schema, title, inferred.notes)
-    return inferred.schema, path, True, inferred.skipped
+    return inferred.schema, path, True, inferred.skipped, inferred.looks
 
 
-def _check_columns(project: Project, schema: Schema, left_out: Mapping[str, str]) -> None:
+def _check_columns(project: Project, schema: Schema, left_out: Mapping[str, str], looks: Mapping[str, str]) -> None:
     """Every column that the project file names must be in the schema."""
     data, known = project.data, list(schema.columns)
     if data.label.column not in schema.columns:
         raise LabelProblem(
             f"there is no column {data.label.column} to be the label",
             where=f"data.label.column: {data.label.column}",
-            why=left_out.get(data.label.column) or f"the columns are {', '.join(known[:40])}",
+            why=left_out.get(data.label.column) or header_of_data(known) or f"the columns are {_listed(known)}",
             fix=_nearest(data.label.column, known),
         )
     slices = [*project.evaluate.slices.columns, *(gate.slice for gate in project.evaluate.gates if gate.slice)]
@@ -169,13 +176,13 @@ def _check_columns(project: Project, schema: Schema, left_out: Mapping[str, str]
                 raise SchemaMismatch(
                     f"there is no column {name}",
                     where=f"{where}: {name}",
-                    why=left_out.get(name) or f"the columns are {', '.join(known[:40])}",
+                    why=left_out.get(name) or header_of_data(known) or f"the columns are {_listed(known)}",
                     fix=_nearest(name, known),
                 )
-    _check_kinds(project, schema)
+    _check_kinds(project, schema, looks)
 
 
-def _check_kinds(project: Project, schema: Schema) -> None:
+def _check_kinds(project: Project, schema: Schema, looks: Mapping[str, str]) -> None:
     features = project.features
     takes: list[tuple[Sequence[str], tuple[str, ...], str]] = [
         (tuple(features.numeric), ("int", "float", "bool"), "numeric"),
@@ -190,14 +197,20 @@ def _check_kinds(project: Project, schema: Schema) -> None:
                 raise SchemaMismatch(
                     f"the column {name} is of type {schema.columns[name].type}, which cannot be {role}",
                     where=f"column {name}",
-                    why=f"{role} takes {' or '.join(kinds)}",
-                    fix="give the column another role in the project file, or another type in the schema",
+                    why=f"{role} takes {' or '.join(kinds)}" + (f"; {looks[name]}" if name in looks else ""),
+                    fix="correct the source, or give the column another role in the project file, or another type in"
+                    " the schema",
                 )
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]}?" if near else "name one of the columns"
+    return f"did you mean {_listed(near)}?" if near else "name one of the columns"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a row, quoted where a reader would not see where they end."""
+    return ", ".join(name if name == name.strip() and name.isprintable() else repr(name) for name in names[:40])
 
 
 class _Count:
@@ -210,6 +223,7 @@ class _Count:
         self.broken_of_file = [0] * len(source.files)
         self.reasons: Counter[tuple[str, str]] = Counter()
         self._new_values: dict[str, set[str]] = {}
+        self._zones: Counter[tuple[str, bool]] = Counter()
 
     def take(self, checked: Checked) -> list[Line]:
         """Count a batch; returns the lines for the quarantine file."""
@@ -233,6 +247,9 @@ class _Count:
             ]
         for name, values_ in checked.new_values.items():
             self._new_values.setdefault(name, set()).update(values_)
+        for name, (zoned, bare) in checked.zones.items():
+            self._zones[name, True] += zoned
+            self._zones[name, False] += bare
         missing = unlabelled(checked.batch.column(self._label))
         self.unlabelled += int(missing.sum() if checked.bad is None else (missing & ~checked.bad).sum())
         return lines
@@ -243,6 +260,10 @@ class _Count:
         for name, values in sorted(self._new_values.items()):
             shown = ", ".join(sorted(values)[:5]) + (", ..." if len(values) > 5 else "")
             found.append(f"column {name} has values that the schema does not list: {shown}")
+        for name in sorted({name for name, _ in self._zones}):
+            zoned, bare = self._zones[name, True], self._zones[name, False]
+            if zoned and bare:
+                found.append(f"column {name}: {bare:,} of {zoned + bare:,} values say no time zone and count as UTC")
         if self.unlabelled:
             found.append(f"{self.unlabelled:,} rows have no label and are left out")
         return found
@@ -290,4 +311,4 @@ class _Unique:
                 bad[positions] = True
         if len(problems) == len(checked.problems):
             return checked
-        return Checked(checked.raw, checked.batch, bad, tuple(problems), checked.new_values)
+        return replace(checked, bad=bad, problems=tuple(problems))

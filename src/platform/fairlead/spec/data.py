@@ -1,10 +1,22 @@
 """The ``data`` section: where rows come from, which are believed, and which side of a split they are on."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from fairlead.spec.quantities import Instant, Section, Share
+
+
+def parse_delimiter(value: Any) -> Any:
+    """One character between the fields of a row; ``tab`` is a tab."""
+    if value in ("tab", "\\t"):
+        return "\t"
+    if isinstance(value, str) and (len(value) != 1 or value.isalnum() or value in "\"'.+-_\r\n\0" or ord(value) > 127):
+        raise ValueError('expected one character such as ";", "|" or "tab"')
+    return value
+
+
+Delimiter = Annotated[str, BeforeValidator(parse_delimiter)]
 
 
 class Label(Section):
@@ -79,6 +91,9 @@ class Data(Section):
         description="Files: a path, a folder, a glob, or s3://bucket/prefix. Relative to the project file."
     )
     format: Literal["auto", "parquet", "csv", "jsonl"] = Field("auto", description="auto: by file name.")
+    delimiter: Delimiter = Field(
+        ",", description="What separates the fields of CSV files: one character, or tab. Decimals have a point."
+    )
     label: Label = Field(description="What is to be predicted.")
     time: str | None = Field(None, description="The column that says when a row was known; enables time splits.")
     entity: str | None = Field(
