@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fairlead.cli import main
 from fairlead.cli.init import flow, render, scalar
-from fairlead.data.prepare import prepare_data
+from fairlead.data.prepare import prepare_data, validate_data
 from fairlead.data.proposal import Proposal, project_name, propose
 from fairlead.errors import LabelProblem, SourceNotFound
 from fairlead.spec.load import load_project, load_text
@@ -377,3 +377,38 @@ def test_a_group_that_is_the_only_feature_stays_a_feature(tmp_path: Path) -> Non
     found = proposal_of(tmp_path, columns, "fraud")
     assert (found.split_by, list(found.categorical)) == ("stratified", ["user_id"])
     load_text(render(found))
+
+
+@pytest.mark.parametrize("delimiter", [None, ";", "tab"])
+def test_the_delimiter_is_found_or_taken_and_the_file_prepares_unedited(delimiter: str | None, tmp_path: Path) -> None:
+    character = "\t" if delimiter == "tab" else ";"
+    late = np.random.default_rng(7).choice(["yes", "no"], 400)
+    rows = [f"{i}{character}{i * 31 % 97}{character}{late[i]}{character}" for i in range(400)]
+    (tmp_path / "a.csv").write_text("\n".join([f"{character}size{character}late{character}", *rows]))
+    words = [] if delimiter is None else ["--delimiter", delimiter]
+    source = ["--from", str(tmp_path / "a.csv"), "--dir", str(tmp_path)]
+    assert main(["init", *source, "--label", "late", *words]) == 0
+    project = load_project(tmp_path / "fairlead.yaml").project
+    assert project.data.delimiter == character
+    assert project.features.names() == ("size",)
+    text = (tmp_path / "fairlead.yaml").read_text()
+    assert "unnamed_1: its name in the header is empty" in text
+    assert validate_data(project, tmp_path, tmp_path / "work").rows_rejected == 0
+
+
+def test_what_would_be_read_otherwise_than_it_was_meant_is_left_out_by_name(tmp_path: Path) -> None:
+    late = np.random.default_rng(7).choice(["yes", "no"], 300)
+    rows = [f'{i * 31 % 97},"{i},5",{i % 28 + 1}/{i % 12 + 1}/2013,{late[i]}' for i in range(300)]
+    (tmp_path / "a.csv").write_text("\n".join(["size,price,day,late", *rows]))
+    proposal = propose("a.csv", "late", tmp_path)
+    assert proposal.numeric == ("size",)
+    assert "decimal comma" in proposal.excluded["price"]
+    assert "dates" in proposal.excluded["day"]
+    with pytest.raises(LabelProblem, match="decimal comma"):
+        propose("a.csv", "price", tmp_path)
+
+
+def test_a_character_that_cannot_separate_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    code = main(["init", "--from", str(tmp_path / "a.csv"), "--label", "b", "--delimiter", "ab", "-o", "json"])
+    assert (code, json.loads(capsys.readouterr().out)["error"]["where"]) == (2, "--delimiter")

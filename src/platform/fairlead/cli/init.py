@@ -17,6 +17,7 @@ HELP = "write a commented fairlead.yaml from a data file"
 EXAMPLES = """
 fairlead init --from data.csv --label churned
 fairlead init --from 'data/*.parquet' --label price --dir prices
+fairlead init --from export.csv --delimiter ';' --label price
 """
 
 _WIDTH = 110
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("auto", "parquet", "csv", "jsonl"), default="auto", help="format of the data"
     )
+    parser.add_argument(
+        "--delimiter", metavar="CHAR", help="what separates the fields of a CSV file (default: as its header shows)"
+    )
     parser.add_argument("--force", action="store_true", help="replace an existing project file")
 
 
@@ -44,13 +48,18 @@ def run(args: argparse.Namespace) -> int:
     from fairlead.cli.output import emit
     from fairlead.data.proposal import propose
     from fairlead.errors import UsageError
+    from fairlead.spec.data import parse_delimiter
     from fairlead.spec.load import load_text
 
     folder = Path(args.dir)
     path = folder / Path(args.file).name
     if path.exists() and not args.force:
         raise UsageError(f"{path} exists", where=str(path), fix="--force replaces it; --dir FOLDER writes elsewhere")
-    proposal = propose(args.source, args.label, Path.cwd(), args.name, args.format)
+    try:
+        delimiter = parse_delimiter(args.delimiter)
+    except ValueError as error:
+        raise UsageError(f"{args.delimiter!r} is no delimiter", where="--delimiter", fix=str(error)) from error
+    proposal = propose(args.source, args.label, Path.cwd(), args.name, args.format, delimiter)
     if not args.source.startswith("s3://"):
         # The file is read from its own folder later on, not from here.
         proposal = dataclasses.replace(proposal, source=os.path.relpath(args.source, folder))
@@ -117,6 +126,8 @@ def _data(proposal: "Proposal", schema: str) -> list[str]:
     lines = ["data:", f"  source: {scalar(proposal.source)}"]
     if proposal.format:
         lines.append(f"  format: {proposal.format}")
+    if proposal.delimiter != ",":
+        lines.append(f"  delimiter: {scalar(proposal.delimiter)}  # what separates the fields of the CSV files")
     lines.append(f"  label: {flow(label)}{about}")
     if proposal.time:
         others = [name for name in proposal.time_candidates if name != proposal.time]

@@ -4,7 +4,6 @@ Every choice has a reason that `fairlead init` writes beside it. When in doubt a
 missing from a model is noticed in its metrics, what should not be in it is not noticed until production.
 """
 
-import difflib
 import math
 import re
 from dataclasses import dataclass, field
@@ -14,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fairlead.data.labels import LabelCollector, Labels, unlabelled
+from fairlead.data.csv_reader import likely_delimiter
+from fairlead.data.label_proposal import find_labels, is_whole, misread, positive_label, rarest_share
+from fairlead.data.labels import Labels
 from fairlead.data.leaks import MissingCounts, scan_leaks
 from fairlead.data.sampling import Column, Sample, take_sample
 from fairlead.data.sources import Source
 from fairlead.errors import LabelProblem
 from fairlead.records.data import LeakFinding
-from fairlead.spec.data import Data, Label, Leaks
+from fairlead.spec.data import Data, Leaks
 from fairlead.spec.features import Features
 
 SMALL_ROWS = 50_000
@@ -39,7 +40,6 @@ _CODE_NAME = re.compile(
 _TIME_NAME = re.compile(r"(?i)(time|date|timestamp|created|_at|when|day|month|_ts)")
 _NOT_THE_TIME = re.compile(r"(?i)(birth|dob|updated|modified|closed|end|expir|due|deleted|cancel)")
 _OTHER_DATE = re.compile(r"^\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|^\d{4}/\d{1,2}/\d{1,2}")
-_YES = ("true", "1", "yes", "y", "t", "positive", "pos")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Proposal:
     unreadable: float = 0.0
     rare_label: float = 0.0
     format: str | None = None
+    delimiter: str = ","
 
     @property
     def small(self) -> bool:
@@ -119,14 +120,21 @@ class _Roles:
         return [*self.numeric, *self.categorical, *self.datetime]
 
 
-def propose(source: str, label: str, base: Path, name: str = "", wanted_format: str = "auto") -> Proposal:
-    """Look at a sample of `source` (a path, folder, glob or s3:// as a project file in `base` would name it).
+def propose(
+    source: str, label: str, base: Path, name: str = "", wanted_format: str = "auto", delimiter: str | None = None
+) -> Proposal:
+    """Look at a sample of `source` (a path, folder, glob or s3:// as a project file in `base` would name it). Without
+    `delimiter`, that of CSV files is found in the first header.
 
     Raises DataError when it cannot be read, LabelProblem when `label` cannot be predicted.
     """
     spec = Data.model_validate({"source": source, "label": {"column": label}, "format": wanted_format})
-    sample = take_sample(Source(spec, base))
-    labels, labelled = _labels(sample, label)
+    opened = Source(spec, base)
+    if opened.format == "csv":
+        spec = spec.model_copy(update={"delimiter": delimiter or likely_delimiter(opened.files[0])})
+        opened = Source(spec, base)
+    sample = take_sample(opened)
+    labels, labelled = find_labels(sample, label)
     roles = _Roles()
     for column in sample.columns.values():
         if column.name != label:
@@ -134,7 +142,9 @@ def propose(source: str, label: str, base: Path, name: str = "", wanted_format: 
     allow = _leave_out_leaks(roles, sample, labels, labelled, label)
     if not roles.names():
         reasons = "; ".join(f"{name}: {why}" for name, why in list(roles.excluded.items())[:8])
-        raise LabelProblem(f"no column is left to predict {label} from", where=source, why=reasons or "there are none")
+        why = reasons or "there are none"
+        fix = "correct the source; or write the project file by hand (fairlead explain features)"
+        raise LabelProblem(f"no column is left to predict {label} from", where=source, why=why, fix=fix)
     times = _time_candidates(sample, roles)
     entity, split_by, why = _split(sample, roles, labels, labelled, times)
     if entity in roles.names():
@@ -146,7 +156,7 @@ def propose(source: str, label: str, base: Path, name: str = "", wanted_format: 
         label=label,
         task=labels.task,
         classes=labels.classes,
-        positive=_positive(labels, column),
+        positive=positive_label(labels, column),
         rows=sample.total_rows,
         exact=sample.exact,
         numeric=tuple(roles.numeric),
@@ -163,8 +173,9 @@ def propose(source: str, label: str, base: Path, name: str = "", wanted_format: 
         slices=_slices(roles, sample),
         allow=allow,
         unreadable=_unreadable(sample, [label, *roles.names()]),
-        rare_label=_rarest(labels),
+        rare_label=rarest_share(labels),
         format=None if wanted_format == "auto" else wanted_format,
+        delimiter=spec.delimiter,
     )
 
 
@@ -175,44 +186,6 @@ def project_name(source: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
     words = re.sub(r"^[^a-z]+", "", words)[:40].strip("-")
     return words or "project"
-
-
-# --- label -----------------------------------------------------------------------------------------------------------
-def _labels(sample: Sample, label: str) -> tuple[Labels, np.ndarray]:
-    """The labels of the labelled rows, and which rows those are."""
-    column = sample.columns.get(label)
-    if column is None:
-        close = difflib.get_close_matches(label, sample.columns, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"columns: {', '.join(list(sample.columns)[:20])}"
-        raise LabelProblem(f"there is no column {label}", where="--label", fix=fix)
-    values = column.values
-    if column.kind == "float" and column.distinct <= 20 and _whole(values):
-        # Whole numbers become floats as soon as one is missing.
-        values = values.cast(pa.int64(), safe=False)
-    labelled = ~unlabelled(values)
-    if not labelled.any():
-        raise LabelProblem(f"the label {label} has no values", where="--label", fix="name another column")
-    collector = LabelCollector(Label.model_validate({"column": label}))
-    collector.update(values.filter(pa.array(labelled)))
-    return collector.finish(), labelled
-
-
-def _positive(labels: Labels, column: Column) -> bool | int | str | None:
-    if labels.task != "binary":
-        return None
-    if column.kind == "bool":
-        return True
-    known = [text for text in labels.classes if text.lower() in _YES]
-    counts = np.bincount(labels.codes.astype(np.int64), minlength=2)
-    text = known[0] if len(known) == 1 else labels.classes[int(np.argmin(counts))]
-    return int(text) if column.kind in ("int", "float") and re.fullmatch(r"-?\d+", text) else text
-
-
-def _rarest(labels: Labels) -> float:
-    if labels.task == "regression":
-        return 0.0
-    counts = np.bincount(labels.codes.astype(np.int64))
-    return float(counts.min() / counts.sum())
 
 
 def _unreadable(sample: Sample, names: list[str]) -> float:
@@ -232,6 +205,8 @@ def _assign(roles: _Roles, column: Column, rows: int) -> None:
         roles.excluded[name] = "one value only"
     elif re.search(r"[\x00-\x1f]", name) or not name.strip():
         roles.excluded[name] = "a column needs a name"
+    elif re.fullmatch(r"unnamed_\d+_*", name):
+        roles.excluded[name] = "its name in the header is empty"
     elif column.kind == "timestamp":
         roles.datetime[name] = _parts(column)
     elif column.kind == "bool":
@@ -248,6 +223,8 @@ def _assign_text(roles: _Roles, column: Column) -> None:
     first = column.values.drop_null()[0].as_py()
     if column.distinct > 20 and _OTHER_DATE.match(first):
         roles.excluded[name] = f"dates in a form such as {first}: write them as YYYY-MM-DD to use them"
+    elif column.distinct > 20 and (odd := misread(column)):
+        roles.excluded[name] = odd
     elif column.present >= 20 and unique == 1:
         roles.excluded[name] = "a different value in every row: an identifier or free text"
     elif column.present >= 50 and unique > _NEARLY_UNIQUE:
@@ -268,7 +245,7 @@ def _assign_text(roles: _Roles, column: Column) -> None:
 
 def _assign_number(roles: _Roles, column: Column, rows: int) -> None:
     name = column.name
-    whole = column.kind == "int" or _whole(column.values)
+    whole = column.kind == "int" or is_whole(column.values)
     unique = column.distinct / column.present
     if whole and unique == 1 and column.present >= 20 and (_is_id(name) or _consecutive(column.values)):
         roles.excluded[name] = "a different number in every row: an identifier or a row number"
@@ -283,11 +260,6 @@ def _assign_number(roles: _Roles, column: Column, rows: int) -> None:
         roles.numeric.append(name)
     if column.missing == rows:
         roles.drop(name, "no values")
-
-
-def _whole(values: pa.Array) -> bool:
-    present = values.drop_null()
-    return bool(len(present)) and bool(pc.all(pc.equal(pc.floor(present), present)).as_py())
 
 
 def _consecutive(values: pa.Array) -> bool:

@@ -129,7 +129,9 @@ def _column(name: str, parts: list[pa.RecordBatch], rows: int, untyped: bool) ->
         unreadable = int(bad.sum())
     if kind == "float":
         values = values.cast(pa.float64())
-        values = pc.if_else(pc.is_nan(values).fill_null(True), None, values)
+        # Validation refuses rows with an infinite number; here they are missing.
+        unreadable += int(pc.sum(pc.is_inf(values)).as_py() or 0)
+        values = pc.if_else(pc.is_finite(values).fill_null(False), values, None)
     countable = kind not in (None, "tensor") and not pa.types.is_null(values.type)
     distinct = pc.count_distinct(values).as_py() if countable else 0
     return Column(name, kind, values, as_text, values.null_count, distinct, unreadable)
