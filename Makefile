@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := dev
 
-.PHONY: help install demo test check unit integration bench evidence faults sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
+.PHONY: help install demo test check unit integration bench evidence faults hostile sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ faults: install ## What clients see when replicas, candidates or shadows break, 
 sweep: install ## Kill and mislead rollouts at every write, simulated and real (ARGS="--replay NAME" tells one run)
 	@cd tests/deploy && ../../$(BIN)/python -m crash_sweep $(ARGS)
 	@$(if $(ARGS),:,FAIRLEAD_KILLS=all $(BIN)/pytest -q -rP tests/serve/test_serve_rollout_kills.py)
+
+hostile: install ## Damaged, misnamed and endless files, S3 that fails: docs/hostile-files.md (2 minutes)
+	@cd tests/data && ../../$(BIN)/python -m hostile $(ARGS)
 
 evidence: install ## Error rates and speed of the rollout's tests by simulation: docs/evidence.md (some minutes)
 	@$(BIN)/python benchmarks/evidence_table.py
