@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fairlead.records.trial import OutcomeRule
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -17,7 +19,8 @@ class Release:
     """The wish for one served model. `candidate_weight` and `shadow_percent` are percents, 0 to 100; both 0 without a
     candidate. `generation` grows with each change and fences stale controllers: an applier refuses a lower one, or an
     equal one with other content. `rollout` names who set it ("" for a person or the first deployment).
-    `latency_bound_ms`: calls of a model that take longer count as slow; None: the serving deadline."""
+    `latency_bound_ms`: calls of a model that take longer count as slow; None: the serving deadline.
+    `outcome`: what is counted for each key of an A/B test or a bandit."""
 
     model: str
     generation: int
@@ -28,3 +31,4 @@ class Release:
     rollout: str = ""
     note: str = ""
     latency_bound_ms: float | None = None
+    outcome: OutcomeRule | None = None

@@ -18,9 +18,11 @@ from fairlead.logs import get_logger
 from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ArmEvidence, PairEvidence, ServingEvidence
+from fairlead.records.trial import WORDS
 from fairlead.serve.evidence import CallCounts, EvidenceDelta, Outcome, PairDelta, score_loss
 from fairlead.serve.metric_sums import Counted, MetricSums, add_counted
 from fairlead.serve.release_store import ReleaseStore
+from fairlead.serve.trial import Posted, Trial
 from fairlead.serve.units import BLOCK_SECONDS, Seen
 
 _log = get_logger(__name__)
@@ -126,6 +128,7 @@ class ControlState:
         self.candidate_ready = False
         self.candidate_error = ""
         self.problem = ""
+        self._trial: Trial | None = None
         self._start_sums()
 
     # --- releases ----------------------------------------------------------------------------------------------------
@@ -159,6 +162,8 @@ class ControlState:
             self.candidate_ready, self.candidate_error = False, ""
         if fresh:
             self._start_sums()
+        elif release.outcome is not None and (self._trial is None or self._trial.rule != release.outcome):
+            self._trial = Trial(release.outcome)
 
     def applied(self) -> Release | None:
         """The release that every live replica confirmed, or None before the first did."""
@@ -206,6 +211,7 @@ class ControlState:
         self._user_failures = 0
         self._seen, self._seen_lately, self._block = Seen(), Seen(), 0
         self._split = RunningRate()
+        self._trial = Trial(self.wanted.outcome) if self.wanted.outcome is not None else None
         self._feedback = {"joined": 0, "unknown": 0, "duplicate": 0, "changed": 0}
         self._epoch = uuid.uuid4().hex[:6]
 
@@ -230,6 +236,8 @@ class ControlState:
             new = [chosen for slot, chosen in exposure.keyed if self._seen.first("split", slot)]
             self._split.n += exposure.total + len(new)
             self._split.events += exposure.candidate + sum(new)
+        if self._trial is not None:
+            self._trial.meet(delta.met, now)
 
     def _count_calls(self, digest: str, arm: _Arm, counts: CallCounts) -> None:
         keyed, counts.keyed = counts.keyed, []
@@ -271,6 +279,8 @@ class ControlState:
         """Join labels with outcomes by request id. Only labels that are joined for the first time are evidence."""
         counts = {"joined": 0, "unknown": 0, "duplicate": 0, "changed": 0}
         for identity, label in labels.items:
+            if self._trial is not None:
+                self._trial.label(identity, label, labels.scale, self._monotonic())
             known = self._outcomes.get(identity)
             if known is None:
                 counts["unknown"] += 1
@@ -284,6 +294,12 @@ class ControlState:
         for name, count in counts.items():
             self._feedback[name] += count
         return counts
+
+    def outcomes(self, posted: Sequence[Posted]) -> dict[str, int]:
+        """Join outcomes with the keys of the A/B test or the bandit; without one, none is declared."""
+        if self._trial is None:
+            return dict.fromkeys(WORDS, 0) | {"not_declared": len(posted)}
+        return self._trial.outcomes(posted, self._monotonic())
 
     def _judge(self, outcome: Outcome, label: float, scale: float) -> None:
         if not self._seen.first(f"label {outcome.digest}", outcome.slot):
@@ -299,6 +315,8 @@ class ControlState:
         applied = self.applied() or self.wanted
         candidate = applied.candidate
         errors = self._errors()
+        if self._trial is not None:
+            self._trial.ripen(self._monotonic())
         return ServingEvidence(
             release=applied,
             candidate_ready=self.candidate_callable(),
@@ -314,6 +332,7 @@ class ControlState:
             feedback=dict(self._feedback),
             error="; ".join(errors),
             split=replace(self._split) if 0 < self.wanted.candidate_weight < 100 else None,
+            outcomes=dict(self._trial.counts) if self._trial is not None else {},
         )
 
     def _arm_evidence(self, digest: str) -> ArmEvidence:
@@ -330,6 +349,7 @@ class ControlState:
             latency_p99_ms=latency.quantile_ms(0.99),
             latency=latency,
             attempts=arm.attempts,
+            keys=self._trial.of(digest) if self._trial is not None else None,
         )
 
     def _pair_evidence(self, champion: str, candidate: str) -> PairEvidence:

@@ -152,6 +152,7 @@ class DataPlane:
                 exchange.key = sticky
                 if arm is None and 0 < live.weight < 100:
                     exchange.weight, exchange.chosen = live.weight, chosen == "candidate"
+                    exchange.tried = live.release.outcome is not None
                 if chosen == "candidate":
                     await self._ask_candidate(live.candidate, exchange, started)
             if exchange.answer is None:

@@ -118,6 +118,18 @@ class Outcome:
 
 
 @dataclass(slots=True)
+class Met:
+    """A key of an A/B test or a bandit: which model it was sent to, by which of its requests, and what that one was
+    answered (None: not by a model). `unit` names the key, `slot` is its place (see `fairlead.serve.units`)."""
+
+    unit: str
+    slot: int
+    digest: str
+    requests: tuple[str, ...]
+    score: Score | None
+
+
+@dataclass(slots=True)
 class EvidenceDelta:
     """Everything that one replica counted under one rollout since it last told."""
 
@@ -128,6 +140,7 @@ class EvidenceDelta:
     pairs: dict[tuple[str, str], PairDelta] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     exposed: dict[float, Exposure] = field(default_factory=dict)
+    met: list[Met] = field(default_factory=list)
 
     def expose(self, weight: float) -> Exposure:
         """Who was sent where at `weight` percent."""
@@ -161,6 +174,7 @@ class EvidenceDelta:
         self.outcomes += later.outcomes
         for weight, exposure in later.exposed.items():
             self.expose(weight).merge(exposure)
+        self.met += later.met
 
 
 def score_difference(first: Score, second: Score, scale: float) -> float:

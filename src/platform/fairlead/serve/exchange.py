@@ -42,6 +42,7 @@ class Exchange:
         "shadow_seconds",
         "slow_seconds",
         "status",
+        "tried",
         "weight",
     )
 
@@ -54,6 +55,7 @@ class Exchange:
         self.key = ""  # what may come again; "" for a request id that the server made up
         self.weight = 0.0  # at which the key chose its arm; 0 where the client or nobody chose
         self.chosen = False  # True: the candidate
+        self.tried = False  # its key takes part in an A/B test or a bandit
         self.candidate: Arm | None = None
         self.arm = "champion"
         self.answered_by: Arm = model.arm

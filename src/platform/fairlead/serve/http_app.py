@@ -24,6 +24,7 @@ from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.routes import HttpApp
 from fairlead.serve.server import ModelCache, Server
 from fairlead.serve.token import ensure_token, read_token
+from fairlead.serve.trial import Posted
 from fairlead.spec.serve import Serve
 from fairlead.store.opening import open_store
 from fairlead.store.protocol import Store
@@ -60,6 +61,10 @@ class LocalControl:
     async def feedback(self, labels: Labels) -> dict[str, int]:
         """See ControlPort."""
         return self._control.state.feedback(labels)
+
+    async def outcomes(self, posted: list[Posted]) -> dict[str, int]:
+        """See ControlPort."""
+        return self._control.state.outcomes(posted)
 
 
 class LocalHost:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from fairlead.serve.evidence import EvidenceDelta, Outcome, merge_deltas, score_difference
+from fairlead.serve.evidence import EvidenceDelta, Met, Outcome, merge_deltas, score_difference
 from fairlead.serve.exchange import Exchange
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.request_log import RequestLog
@@ -67,6 +67,7 @@ class Recorder:
                 del pair.slots[: max(0, len(pair.slots) - 50_000)]
             for counts in delta.calls.values():
                 del counts.keyed[: max(0, len(counts.keyed) - 50_000)]
+            del delta.met[: max(0, len(delta.met) - 50_000)]
             for exposure in delta.exposed.values():
                 del exposure.keyed[: max(0, len(exposure.keyed) - 50_000)]
         self._sealed = merged[-self._deltas_kept :]
@@ -86,6 +87,8 @@ class Recorder:
         slot = slot_of(exchange.key) if exchange.key else OWN
         if exchange.weight > 0:
             delta.expose(exchange.weight).add(slot, exchange.chosen)
+            if exchange.tried and exchange.status != 400:  # what no model can read is nobody's
+                self._meet(delta, exchange, slot)
         if exchange.champion_seconds >= 0:
             seconds, digest = exchange.champion_seconds, model.arm.digest
             delta.call(digest).add(
@@ -106,6 +109,16 @@ class Recorder:
             )
         if exchange.answer is not None and not exchange.fallback:
             self._note_answer(delta, exchange, slot)
+
+    def _meet(self, delta: EvidenceDelta, exchange: Exchange, slot: int) -> None:
+        """The key of a trial, and the row whose label may be its outcome."""
+        arm = exchange.candidate if exchange.chosen and exchange.candidate is not None else exchange.model.arm
+        identities = exchange.row_ids()
+        taken = 0 if len(identities) == 1 else slot_of(exchange.id) % len(identities)
+        requests = (exchange.id,) if len(identities) == 1 else (exchange.id, identities[taken])
+        answer = None if exchange.fallback else exchange.answer
+        score = answer.scores[taken] if answer is not None else None
+        delta.met.append(Met(exchange.key or exchange.id, slot, arm.digest, requests, score))
 
     def _note_answer(self, delta: EvidenceDelta, exchange: Exchange, slot: int) -> None:
         """The rows that labels may come for, and the pair of answers where there is one."""

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fairlead.spec.quantities import Seconds, Section, Share
+from fairlead.spec.trials import AbTest, Bandit
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
@@ -81,6 +82,13 @@ class Rollout(Section):
         "queue", description="A newer candidate during a rollout: waits for its end, or takes its place."
     )
     watch: Seconds = Field(0.0, ge=0, description="After promotion the old champion stays warm for this long.")
+    label_horizon: Seconds | None = Field(
+        None,
+        gt=0,
+        description="How long a label may take. Answers count in the loss once that is over. Default: as labels come.",
+    )
+    ab_test: AbTest | None = Field(None, description="In place of canary steps: which model is better, by one metric?")
+    bandit: Bandit | None = Field(None, description="In place of canary steps: most keys for what seems better.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -88,6 +96,26 @@ class Rollout(Section):
             raise ValueError("steps must grow, each above 0 and at most 100")
         if self.canary.healthy_failure_rate >= self.canary.bad_failure_rate:
             raise ValueError("canary.healthy_failure_rate must be below canary.bad_failure_rate")
+        if self.label_horizon is not None and self.label_horizon >= self.max_hours * 3600:
+            raise ValueError(
+                "label_horizon must be shorter than max_hours: else no answer's horizon is over by the deadline, and "
+                "no label can ever count"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_strategy(self) -> Self:
+        trial = self.ab_test or self.bandit
+        if trial is None:
+            return self
+        if self.ab_test is not None and self.bandit is not None:
+            raise ValueError("ab_test and bandit both say who gets which keys: declare one of them")
+        if "steps" in self.model_fields_set:
+            raise ValueError("steps are those of a canary: leave them out where an ab_test or a bandit is declared")
+        if self.label_horizon is None:
+            raise ValueError("label_horizon is needed: a key counts when its outcome had that long to come")
+        if self.label_horizon >= trial.max_hours * 3600:
+            raise ValueError("label_horizon must be shorter than the trial's max_hours: else no key could ever count")
         return self
 
 

@@ -186,6 +186,9 @@ def summarize(record: RolloutRecord) -> dict[str, Any]:
         "champion": record.champion.version,
         "candidate": record.candidate.version,
         "weight": record.weight,
+        "strategy": record.plan.trial.kind if record.plan.trial is not None else "canary",
+        "result": record.result,
+        "recommends": record.recommends,
         "max_weight": max(weights, default=0.0),
         "candidate_requests_at_decision": _requests_at_decision(record),
         "decisions": [to_value(decision) for decision in record.decisions],
@@ -204,6 +207,14 @@ def deciding_sentence(record: RolloutRecord) -> str:
     """What `deciding` says; before it, the record's status."""
     decision = deciding(record)
     return decision.sentence if decision is not None else record.status
+
+
+def outcome_of(record: RolloutRecord) -> str:
+    """How a rollout ended: promoted, aborted, ended (a trial that found nothing against the candidate, and did not
+    promote it), or paused."""
+    if record.phase is Phase.ABORTED and record.result in ("candidate", "same", "no_winner"):
+        return "ended"
+    return {Phase.PROMOTED: "promoted", Phase.ABORTED: "aborted"}.get(record.phase, "paused")
 
 
 def _requests_at_decision(record: RolloutRecord) -> int | None:

@@ -78,6 +78,7 @@ class ServingObserver:
             skew_expected=self._skew is not None,
             note=evidence.error,
             split=evidence.split,
+            outcomes=evidence.outcomes,
         )
 
 

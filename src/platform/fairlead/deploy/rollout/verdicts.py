@@ -37,6 +37,7 @@ from fairlead.deploy.rollout.detecting import blame_of_calls, blame_of_copies, f
 from fairlead.deploy.rollout.latency import latency_metrics
 from fairlead.deploy.rollout.plan import budget_of
 from fairlead.deploy.rollout.split import with_split
+from fairlead.deploy.rollout.trials import trial_metric
 from fairlead.deploy.statistics import detector
 from fairlead.deploy.statistics.budget import Budget
 from fairlead.deploy.statistics.means import needed_mean_below
@@ -45,6 +46,7 @@ from fairlead.deploy.statistics.two_sample import difference, needed_within
 from fairlead.records.data import SkewFinding
 from fairlead.records.evidence import Interval, MetricVerdict, RunningMean, RunningRate, Verdict
 from fairlead.records.rollout import Observation, Phase, RolloutPlan, RolloutRecord
+from fairlead.records.trial import AB_TEST
 
 LABELLED_SHARE = 0.5
 """Share of the pairs that need a label before the loss must pass in the shadow."""
@@ -61,7 +63,11 @@ def judge(record: RolloutRecord, observation: Observation) -> tuple[MetricVerdic
         metrics = tuple(_live_metrics(record))
         if phase is Phase.WATCHING:
             return tuple(_optional(m) for m in metrics)
-        return with_split(record, observation.split, metrics)
+        trial = trial_metric(record)
+        if trial is None:
+            return with_split(record, observation.split, metrics)
+        # An A/B test judges its split itself: all its keys count, and a wrong one ends it.
+        return (trial, *(metrics if trial.metric == AB_TEST else with_split(record, observation.split, metrics)))
     return ()
 
 

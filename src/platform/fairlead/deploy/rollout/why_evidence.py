@@ -28,6 +28,8 @@ NAMES: Mapping[str, str] = {
     "loss": "Loss over the champion's",
     "skew": "Live features against training data",
     "split": "Split of the keys",
+    "ab_test": "A/B test: candidate minus champion",
+    "bandit": "Bandit: candidate minus champion",
     "shadow_failures": "Failed shadow copies",
     "shadow_flips": "Labels that change",
     "shadow_score_difference": "Mean score difference",
