@@ -18,8 +18,9 @@ from fairlead.deploy.backends.serving import ServingEffects, ServingObserver
 from fairlead.deploy.rollout.loop import RolloutLoop
 from fairlead.deploy.rollout.plan import plan_from_spec
 from fairlead.deploy.rollout.start import new_rollout
+from fairlead.deploy.strategies.ab_test import AbArm, AbPlan, Outcome, judge_ab
 from fairlead.records.codec import from_value, to_value
-from fairlead.records.evidence import RunningMean
+from fairlead.records.evidence import RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import Phase, RolloutRecord
 from fairlead.records.trial import LABEL, LOSS, KeyOutcomes, OutcomeRule
@@ -127,6 +128,35 @@ def test_fast_outcomes_of_one_arm_are_no_advantage() -> None:
     ours, theirs = trial.of(A), trial.of(B)
     assert ours.ripe == theirs.ripe == 31 * 50
     assert ours.values.mean < 0.25 < theirs.values.mean
+
+
+def test_two_equal_arms_with_outcomes_of_different_haste_have_no_winner() -> None:
+    """Both sell to 20 %, one after 1 s and one after 9 s. As they come, the fast one would win every time."""
+    print("seed 6")
+    rng, plan = random.Random(6), AbPlan("orders", max_keys=2000, max_seconds=60.0, expected_rate=0.2)
+    winners, naive = 0, 0
+    for _ in range(30):
+        trial, due, come = Trial(RULE), [], {A: [0, 0], B: [0, 0]}
+        for second in range(30):
+            for digest, delay in ((A, 1), (B, 9)):
+                keys = [f"{second}/{digest}/{number}" for number in range(50)]
+                trial.meet([Met(key, OWN, digest, (key,), None) for key in keys], float(second))
+                come[digest][0] += len(keys)
+                due += [(second + delay, key, digest) for key in keys if rng.random() < 0.2]
+            now = [each for each in due if each[0] == second]
+            for _, key, digest in now:
+                come[digest][1] += trial.outcomes(post(key), float(second))["joined"]
+            counted = [trial.of(digest) for digest in (A, B)]
+            arms = [AbArm(k.exposed, RunningRate(k.values.n, round(k.values.total))) for k in counted]
+            found = judge_ab(plan, arms[0], arms[1], 0.0).outcome
+            if second == 12:
+                rates = [AbArm(n, RunningRate(n, k)) for n, k in (come[A], come[B])]
+                naive += judge_ab(plan, rates[0], rates[1], 0.0).outcome is Outcome.CHAMPION
+            if found is not Outcome.RUNNING:
+                break
+        winners += found in (Outcome.CANDIDATE, Outcome.CHAMPION)
+    assert naive >= 25
+    assert winners <= 3
 
 
 def test_memory_is_bounded_and_who_is_turned_away_does_not_depend_on_the_arm() -> None:

@@ -147,10 +147,12 @@ def _command(command: str) -> Any:
 
 SUBVERBS = {
     "start": SubVerb(
-        "start the rollout of a candidate, or take up the open one",
+        "start the rollout of a candidate, or take up the open one: a canary, an A/B test or a bandit, as declared",
         _start,
         _start_arguments,
-        "fairlead rollout start --version 3\nfairlead rollout start --version 4 --set deploy.rollout.shadow=off",
+        "fairlead rollout start --version 3\nfairlead rollout start --version 4 --set deploy.rollout.shadow=off\n"
+        "fairlead rollout start --version 4 --set deploy.rollout.steps=off --set deploy.rollout.label_horizon=1m "
+        "--set 'deploy.rollout.ab_test={metric: loss, max_keys: 50000, max_hours: 2}'",
     ),
     "get": SubVerb("where a rollout is", _get, _id_argument, "fairlead rollout get\nfairlead rollout get -o json"),
     "why": SubVerb("explain its decisions from the stored evidence", _why, _id_argument, "fairlead rollout why"),

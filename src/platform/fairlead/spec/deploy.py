@@ -69,8 +69,9 @@ class Rollout(Section):
     """From shadow to champion, in steps, on evidence."""
 
     shadow: Shadow | Literal["off"] = Field(default_factory=Shadow, description="Copies first, or off.")
-    steps: tuple[float, ...] = Field(
-        (1, 5, 25, 50), min_length=1, description="Canary shares in percent, growing, at most 50 is usual."
+    steps: tuple[float, ...] | Literal["off"] = Field(
+        (1, 5, 25, 50),
+        description="Canary shares in percent, growing, at most 50 is usual. Off, or left out, with ab_test or bandit.",
     )
     canary: Canary = Field(default_factory=Canary, description="Bounds while the candidate answers users.")
     error_budget: Share = Field(
@@ -92,7 +93,8 @@ class Rollout(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if list(self.steps) != sorted(set(self.steps)) or not all(0 < step <= 100 for step in self.steps):
+        steps = () if self.steps == "off" else self.steps
+        if not self.steps or list(steps) != sorted(set(steps)) or not all(0 < step <= 100 for step in steps):
             raise ValueError("steps must grow, each above 0 and at most 100")
         if self.canary.healthy_failure_rate >= self.canary.bad_failure_rate:
             raise ValueError("canary.healthy_failure_rate must be below canary.bad_failure_rate")
@@ -107,11 +109,13 @@ class Rollout(Section):
     def _one_strategy(self) -> Self:
         trial = self.ab_test or self.bandit
         if trial is None:
+            if self.steps == "off":
+                raise ValueError("steps: off says that no canary is wanted, but no ab_test and no bandit is declared")
             return self
         if self.ab_test is not None and self.bandit is not None:
             raise ValueError("ab_test and bandit both say who gets which keys: declare one of them")
-        if "steps" in self.model_fields_set:
-            raise ValueError("steps are those of a canary: leave them out where an ab_test or a bandit is declared")
+        if self.steps != "off" and "steps" in self.model_fields_set:
+            raise ValueError("steps are those of a canary: leave them out (or off) with an ab_test or a bandit")
         if self.label_horizon is None:
             raise ValueError("label_horizon is needed: a key counts when its outcome had that long to come")
         if self.label_horizon >= trial.max_hours * 3600:

@@ -55,7 +55,7 @@ def _steps(rollout: Rollout) -> tuple[float, ...]:
         return (100 * rollout.ab_test.candidate_share,)
     if rollout.bandit is not None:
         return (100 * rollout.bandit.first_share,)
-    return tuple(float(percent) for percent in rollout.steps)
+    return () if rollout.steps == "off" else tuple(float(percent) for percent in rollout.steps)
 
 
 def _trial_plan(rollout: Rollout) -> TrialPlan | None:
