@@ -69,7 +69,7 @@ class Rollout(Section):
     """From shadow to champion, in steps, on evidence."""
 
     shadow: Shadow | Literal["off"] = Field(default_factory=Shadow, description="Copies first, or off.")
-    steps: tuple[float, ...] | Literal["off"] = Field(
+    steps: Literal["off"] | tuple[float, ...] = Field(
         (1, 5, 25, 50),
         description="Canary shares in percent, growing, at most 50 is usual. Off, or left out, with ab_test or bandit.",
     )
