@@ -1,6 +1,7 @@
 """A/B tests and bandits as rollouts: a whole one each, in a simulated world, with every way that it can end."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -164,6 +165,18 @@ def test_a_pause_by_hand_and_a_resume_promote_nothing() -> None:
     send_command(world.store, record.model, record.id, "abort", "ann")
     assert world.run().phase is Phase.ABORTED
     assert loop is not None
+
+
+def test_what_was_posted_and_is_no_evidence_is_told() -> None:
+    world = ab_test(0.1)
+    evidence = world.serving.evidence
+    counts = {"joined": 90, "late": 1200, "out_of_range": 3, "changed": 0}
+    world.serving.evidence = lambda: replace(evidence(), outcomes=counts)  # type: ignore[method-assign]
+    record = world.run(until=lambda r: r.phase is Phase.CANARY and r.last_requests > 50)
+    assert record.status.startswith("A/B test 50 %: ")
+    assert record.status.endswith("; posted, and no evidence: 1,200 late, 3 out of range")
+    decided = deciding(world.run())
+    assert (decided.evidence["outcomes_joined"], decided.evidence["outcomes_late"]) == (90, 1200)
 
 
 def test_another_host_goes_on_with_the_same_keys() -> None:

@@ -27,7 +27,7 @@ def decide_trial(
     if ended is None and trial is not None and trial.kind == BANDIT:
         return _reallocate(record, observation, now, trial)
     if ended is None:
-        return replace(record, status=trials.progress(record))
+        return replace(record, status=trials.progress(record, observation.outcomes))
     if ended.result != "candidate":
         return end_trial(record, observation, now, ended)
     missing = [m.why for m in metrics if required(m) and m.verdict is not Verdict.PASS and m.metric not in TRIALS]
@@ -52,7 +52,7 @@ def decide_trial(
 def _reallocate(record: RolloutRecord, observation: Observation, now: datetime, trial: TrialPlan) -> RolloutRecord:
     target = bandits.reallocated(record, trial)
     if target.weight == record.weight:
-        return replace(target, status=trials.progress(record))
+        return replace(target, status=trials.progress(record, observation.outcomes))
     sentence = f"{say.stage(record)}: {bandits.described(record, trial)}. Next: {say.stage(target)}"
     return enter(record, target, observation, now, ENGINE, sentence)
 

@@ -14,6 +14,7 @@ Nothing but outcomes of keys decides it (see `fairlead.serve.trial`), over the w
 nothing is ever promoted or called the same. Time goes on while it is paused.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -162,15 +163,17 @@ def clocked(record: RolloutRecord, now: datetime) -> RolloutRecord:
     return replace(record, trial_seconds=max(seconds, record.trial_seconds))
 
 
-def progress(record: RolloutRecord) -> str:
-    """What is being waited for."""
+def progress(record: RolloutRecord, outcomes: Mapping[str, int]) -> str:
+    """What is being waited for, and which of the `outcomes` that were posted are no evidence."""
     trial = record.plan.trial
     if trial is None:
         return ""
     champion, candidate = arms_of(record)
     counted, met = champion.values.n + candidate.values.n, champion.exposed + candidate.exposed
+    refused = [f"{count:,} {word.replace('_', ' ')}" for word, count in outcomes.items() if count and word != "joined"]
     left = max(0.0, trial.max_seconds - record.trial_seconds)
     return (
         f"{say.stage(record)}: {met:,} keys met a model, {counted:,} of {trial.max_keys:,} count, "
         f"{champion.arrived + candidate.arrived:,} with an outcome; it ends in {say.seconds(left)} at the latest"
+        + (f"; posted, and no evidence: {', '.join(refused)}" if refused else "")
     )
