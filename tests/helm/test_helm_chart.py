@@ -180,6 +180,7 @@ def test_the_network_policy_closes_rays_ports_but_to_their_own() -> None:
 TRAFFIC_STEPS: tuple[dict[str, Any], ...] = (
     {"candidate": CANDIDATE, "traffic": {"shadowPercent": 100}},
     {"candidate": CANDIDATE, "traffic": {"candidateWeight": 5, "rollout": "r", "note": "n", "latencyBoundMs": 9}},
+    {"candidate": CANDIDATE, "traffic": {"candidateWeight": 5, "labelHorizonSeconds": 60}},
     {"champion": CANDIDATE},
 )
 

@@ -27,6 +27,8 @@
   "rollout" .Values.traffic.rollout
   "note" .Values.traffic.note
   "latency_bound_ms" .Values.traffic.latencyBoundMs
+  "label_horizon_seconds" .Values.traffic.labelHorizonSeconds
+  "slices" (.Values.traffic.slices | default list)
   | toJson -}}
 {{- end -}}
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from fairlead import __version__
 from fairlead.records.model import Field, Signature
+from fairlead.serve.awaited_labels import RESULTS
 
 _ERROR = {
     "description": "Refused; `field` names what to change.",
@@ -177,7 +178,7 @@ def _schemas(signature: Signature) -> dict[str, Any]:
             "required": ["labels"],
             "additionalProperties": False,
         },
-        "LabelCounts": _object({name: {"type": "integer"} for name in ("joined", "unknown", "duplicate", "changed")}),
+        "LabelCounts": _object({name: {"type": "integer"} for name in RESULTS}),
         "Release": {"type": "object", "required": ["model", "generation", "champion"]},
         "ReleaseView": {"type": "object", "required": ["wanted", "applied", "candidate_ready", "replicas", "error"]},
     }

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from fairlead.spec.quantities import Seconds, Section, Share
 
+MOST_SLICE_COLUMNS = 4
+"""Columns whose values a rollout compares on their own, at most: each costs memory, and a part of the error budget."""
+
 _NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
 
@@ -21,6 +24,18 @@ class Shadow(Section):
     score_difference_factor: float = Field(
         2.0, ge=1, description="Without max_score_difference: the bound is this factor times the retraining noise."
     )
+    slices: tuple[str, ...] | None = Field(
+        None,
+        max_length=MOST_SLICE_COLUMNS,
+        description="Input columns whose values are compared on their own. Default: evaluate.slices.columns.",
+    )
+    slice_factor: float = Field(2.0, ge=1, description="The bounds of a slice are this many times those of all pairs.")
+
+    @model_validator(mode="after")
+    def _different_slices(self) -> Self:
+        if self.slices is not None and len(set(self.slices)) < len(self.slices):
+            raise ValueError("slices must name each column once")
+        return self
 
 
 class Latency(Section):
@@ -81,6 +96,11 @@ class Rollout(Section):
         "queue", description="A newer candidate during a rollout: waits for its end, or takes its place."
     )
     watch: Seconds = Field(0.0, ge=0, description="After promotion the old champion stays warm for this long.")
+    label_horizon: Seconds | None = Field(
+        None,
+        gt=0,
+        description="How long a label may take. Answers count in the loss once that is over. Default: as labels come.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -88,6 +108,11 @@ class Rollout(Section):
             raise ValueError("steps must grow, each above 0 and at most 100")
         if self.canary.healthy_failure_rate >= self.canary.bad_failure_rate:
             raise ValueError("canary.healthy_failure_rate must be below canary.bad_failure_rate")
+        if self.label_horizon is not None and self.label_horizon >= self.max_hours * 3600:
+            raise ValueError(
+                "label_horizon must be shorter than max_hours: else no answer's horizon is over by the deadline, and "
+                "no label can ever count"
+            )
         return self
 
 

@@ -27,7 +27,8 @@ _SHARES = frozenset({"failure_rate", "slow_rate", "flip_rate", "difference", "no
 
 def plan_of(context: Context) -> RolloutPlan:
     """The policy that the project declares now."""
-    return plan_from_spec(context.project.deploy.rollout, context.project.serve)
+    project = context.project
+    return plan_from_spec(project.deploy.rollout, project.serve, project.rollout_slices())
 
 
 def base_rates(context: Context, plan: RolloutPlan, flags: Mapping[str, float | None]) -> tuple[BaseRates, str]:

@@ -177,6 +177,8 @@ def release_of(model: str, values: Mapping[str, Any], revision: int) -> Release:
         rollout=str(traffic.get("rollout") or ""),
         note=str(traffic.get("note") or ""),
         latency_bound_ms=traffic.get("latencyBoundMs"),
+        label_horizon_seconds=traffic.get("labelHorizonSeconds"),
+        slices=tuple(traffic.get("slices") or ()),
     )
 
 

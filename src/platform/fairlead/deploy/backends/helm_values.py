@@ -55,6 +55,12 @@ class Traffic(Block):
     latency_bound_ms: float | None = Field(
         None, gt=0, description="Calls of a model over this many milliseconds count as slow. Default: the deadline."
     )
+    label_horizon_seconds: float | None = Field(
+        None, gt=0, description="How long a label may take; then the answer counts. Default: as labels come."
+    )
+    slices: tuple[str, ...] = Field(
+        (), max_length=4, description="Input columns whose values get shadow evidence of their own."
+    )
 
 
 class Image(Block):
@@ -343,6 +349,8 @@ def traffic_values(release: Release) -> dict[str, Any]:
             "rollout": release.rollout,
             "note": release.note,
             "latencyBoundMs": release.latency_bound_ms,
+            "labelHorizonSeconds": release.label_horizon_seconds,
+            "slices": list(release.slices),
         },
     }
 

@@ -47,7 +47,10 @@ FRESH_SECONDS = 60.0
 """Age of the newest request up to which evidence may advance a rollout."""
 COMPLETE_SECONDS = 60.0
 """Age of the shadow up to which a FAIL of a comparison waits for the other comparisons."""
-COMPARISONS = frozenset({"shadow_flips", "shadow_score_difference", "loss", "skew"})
+COMPARISONS = frozenset(
+    {"shadow_flips", "shadow_score_difference", "loss", "skew", "shadow_flips_by_slice", "loss_by_slice"}
+    | {"shadow_score_difference_by_slice"}
+)
 
 _MEASURING = frozenset({Phase.SHADOW, Phase.CANARY, Phase.WATCHING})
 

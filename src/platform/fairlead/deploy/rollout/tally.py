@@ -5,12 +5,22 @@ counted, minus what the present one had counted before the rollout. The rollout'
 `carried + seen`, and that of a step the difference of two such sums. All statistics use sums only.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from fairlead.deploy.rollout.detecting import detect
 from fairlead.records.evidence import RunningMean, RunningRate
-from fairlead.records.rollout import ArmEvidence, Detectors, Observation, PairEvidence, Phase, RolloutRecord, Tally
+from fairlead.records.rollout import (
+    ArmEvidence,
+    Detectors,
+    Observation,
+    PairEvidence,
+    Phase,
+    RolloutRecord,
+    SliceEvidence,
+    Tally,
+)
 
 LEFT_INSTANCES = 8
 """How many server processes that were left are remembered, to know a late answer of one of them."""
@@ -117,6 +127,7 @@ def _mirrored(pairs: PairEvidence) -> PairEvidence:
         difference=pairs.difference,
         loss_difference=replace(loss, low=-loss.high, high=-loss.low, total=-loss.total),
         dropped=pairs.dropped,
+        labels=pairs.labels,
     )
 
 
@@ -193,6 +204,7 @@ def _arm(a: ArmEvidence, b: ArmEvidence, sign: int) -> ArmEvidence:
         latency_p99_ms=b.latency_p99_ms,
         latency=a.latency.plus(b.latency, sign),
         attempts=attempts,
+        labels=a.labels.plus(b.labels, sign),
     )
 
 
@@ -207,7 +219,24 @@ def _pairs(a: PairEvidence, b: PairEvidence, sign: int) -> PairEvidence:
         shadow_slow=_rate(a.shadow_slow, b.shadow_slow, sign),
         dropped=a.dropped + sign * b.dropped,
         requests=a.requests + sign * b.requests,
+        labels=a.labels.plus(b.labels, sign),
+        slices=_slices(a.slices, b.slices, sign),
     )
+
+
+def _slices(a: Mapping[str, SliceEvidence], b: Mapping[str, SliceEvidence], sign: int) -> Mapping[str, SliceEvidence]:
+    if not b:
+        return a
+    none = SliceEvidence()
+    pairs = {name: (a.get(name, none), b.get(name, none)) for name in {**a, **b}}
+    return {
+        name: SliceEvidence(
+            _rate(one.flips, other.flips, sign),
+            _mean(one.difference, other.difference, sign),
+            _mean(one.loss_difference, other.loss_difference, sign),
+        )
+        for name, (one, other) in pairs.items()
+    }
 
 
 def _rate(a: RunningRate, b: RunningRate, sign: int) -> RunningRate:

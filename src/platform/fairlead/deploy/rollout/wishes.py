@@ -38,6 +38,8 @@ def wish(record: RolloutRecord) -> Release:
         rollout=record.id,
         note=f"rollout {record.id}: {say.stage(record)}",
         latency_bound_ms=record.plan.latency_bound_ms,
+        label_horizon_seconds=record.plan.label_horizon_seconds,
+        slices=record.plan.slices,
     )
 
 
