@@ -244,6 +244,14 @@ def test_an_arm_whose_answers_get_fewer_labels_is_not_compared() -> None:
     assert fewer.details["required"] is True, "so that the rollout pauses for a person"
 
 
+def test_an_alarm_of_the_detector_rests_on_the_arms_also_where_pairs_were_labelled() -> None:
+    paired = MetricVerdict("loss", Verdict.FAIL, 0.0, None, 0.02, 10, "", details={"paired": True})
+    alarm = replace(paired, details={"paired": True, "detector": 9.0, "detector_from": 8.0})
+    fewer, more = LabelCounts(800, 400), LabelCounts(7000, 5250)
+    assert with_label_check(paired, budget_of(plan()), fewer, more).verdict is Verdict.FAIL
+    assert with_label_check(alarm, budget_of(plan()), fewer, more).verdict is Verdict.ERROR
+
+
 def test_the_check_of_the_labels_keeps_its_level(rng: np.random.Generator) -> None:
     runs, budget = 1500, budget_of(plan())
     looks = np.unique(np.geomspace(5, 3000, 60).astype(int))

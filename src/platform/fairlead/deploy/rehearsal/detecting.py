@@ -31,6 +31,7 @@ class Detecting:
     quantiles: tuple[float, ...]
     limit: Limit
     margin: float
+    label_horizon_seconds: float = 0.0
 
     @classmethod
     def of(cls, plan: RolloutPlan, *, watching: bool) -> "Detecting":
@@ -44,6 +45,7 @@ class Detecting:
             () if watching else plan.latency_quantiles,
             latency_limit(plan),
             plan.max_loss_increase,
+            plan.label_horizon_seconds or 0.0,
         )
 
     def ratios(self, new: int, events: dict[str, Counts], share: float | None) -> tuple[Floats, Floats, Floats]:

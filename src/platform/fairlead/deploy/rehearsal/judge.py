@@ -30,7 +30,8 @@ class Sums:
     """What was counted up to each look, [runs, looks]. `copies` and what follows it are the shadow's, over the whole
     rollout; `live` and what follows it count since the step began; `earlier_*` [runs, 1] what the candidate answered in
     earlier steps. `share` is the candidate's of all calls, None where the champion gets none. Losses are over the whole
-    rollout. The detectors are log R of `statistics.detector`, of this step; those of the latency by metric."""
+    rollout; `ripe`: pairs whose label horizon is over, None without one. The detectors are log R of
+    `statistics.detector`, of this step; those of the latency by metric."""
 
     pair_loss: MeanSums
     candidate_loss: MeanSums
@@ -52,6 +53,7 @@ class Sums:
     earlier: Counts
     earlier_failed: Counts
     loss_detector: Floats | None = None
+    ripe: Counts | None = None
     latency_detectors: dict[str, Floats] = field(default_factory=dict)
 
 
@@ -104,8 +106,8 @@ class Judge:
             )
             out.take("shadow_score_difference", fail, ok)
         fail, ok = self._pair_loss(sums.pair_loss)
-        labelled = sums.pair_loss.n
-        keeps_up = (labelled >= plan.min_requests) & (labelled >= LABELLED_SHARE * answered)
+        labelled, could = sums.pair_loss.n, answered if sums.ripe is None else sums.ripe
+        keeps_up = (labelled >= plan.min_requests) & (labelled >= LABELLED_SHARE * could)
         out.take("loss", fail, ok | ~keeps_up)
         return out
 

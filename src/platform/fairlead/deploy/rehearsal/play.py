@@ -79,6 +79,8 @@ class _Game:
         self, plan: RolloutPlan, base: BaseRates, effect: Effect, runs: int, seed: int, usual: float, keep: bool,
         growth: float,
     ) -> None:  # fmt: skip
+        if plan.label_horizon_seconds is not None:  # labels count when the horizon is over, whenever they came
+            base = replace(base, label_seconds=plan.label_horizon_seconds)
         self._plan, self._base, self._effect = plan, base, effect
         self._usual, self._keep, self._growth = usual, keep, growth
         self._rng = np.random.default_rng(seed)

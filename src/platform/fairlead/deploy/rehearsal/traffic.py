@@ -87,7 +87,7 @@ class Draws:
         self._usual, self._rng = usual_seconds, rng
         runs = len(carried.began)
         zero, none = np.zeros(runs), np.zeros(runs, dtype=np.int64)
-        self._at = 0.0
+        self._at, self._horizon = 0.0, detecting.label_horizon_seconds
         slowest = 1 + effect.added if effect.kind == "latency" else 1.0
         self._latencies = LatencyDraws(runs, base.latency_ms, base.latency_spread, slowest, rng) if latency else None
         self._watchers = Watchers(detecting, stage.share, runs, carried.candidate_loss, carried.champion_loss)
@@ -141,6 +141,7 @@ class Draws:
             pair_loss=pair_loss, candidate_loss=candidate_loss, champion_loss=champion_loss,
             copies=np.broadcast_to(copies, shape), difference=_wide(difference, shape),
             live=np.broadcast_to(live, shape), champion=np.broadcast_to(champion, shape),
+            ripe=self._ripe(looks) if stage.copies and self._horizon else None,
             latencies=histograms, share=stage.share, failures_detector=found.failures, slow_detector=found.slow,
             blame_detector=found.blame, loss_detector=found.loss, latency_detectors=found.latency,
             earlier=carried.earlier[:, None], earlier_failed=carried.earlier_failed[:, None], **drawn,
@@ -150,6 +151,11 @@ class Draws:
         self._losses = (_last(pair_loss), _last(candidate_loss), _last(champion_loss))
         self._at, self.harm = float(looks[-1]), harm[:, -1]
         return sums, harm
+
+    def _ripe(self, looks: Floats) -> Counts:
+        """Pairs whose horizon is over at each look, [runs, looks]."""
+        ends = np.maximum(self._carried.began[:, None] + looks - self._horizon, 0.0)
+        return np.floor(self._base.per_second * self._stage.copies * ends).astype(np.int64)
 
     def _arrivals(
         self, share: float, before: Floats, looks: Floats, most_per_second: float = math.inf

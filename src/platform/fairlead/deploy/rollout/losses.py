@@ -87,13 +87,21 @@ def live_loss(
     )  # fmt: skip
 
 
+def compares_arms(metric: MetricVerdict) -> bool:
+    """True for a verdict on the loss that rests on answers of both arms: where there are no labelled pairs, or where
+    the detector, which compares arms in every step, raised the alarm."""
+    value, wanted = metric.details.get("detector"), metric.details.get("detector_from")
+    alarm = isinstance(value, float) and isinstance(wanted, float) and value >= wanted
+    return metric.details.get("paired") is False or alarm
+
+
 def with_label_check(
     metric: MetricVerdict, budget: Budget, candidate: LabelCounts, champion: LabelCounts
 ) -> MetricVerdict:
     """The metric, an ERROR when the arms' answers get labels at different rates: who is without one may be who matters.
     Like the check of the split it pauses for a person, takes nothing from the budgets, and is wrong with probability at
     most `Budget.split_alarm` (`statistics.two_sample` at a difference of 0, over all looks of a rollout)."""
-    if metric.details.get("paired") is not False or not (candidate.exposed and champion.exposed):
+    if not (compares_arms(metric) and candidate.exposed and champion.exposed):
         return metric
     evidence = two_sample.log_evidence(
         candidate.exposed, candidate.labelled, champion.exposed, champion.labelled, 0.0, Mixture()

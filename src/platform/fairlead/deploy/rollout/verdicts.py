@@ -173,7 +173,8 @@ def _difference_limit(plan: RolloutPlan, observation: Observation) -> tuple[floa
 def _live_metrics(record: RolloutRecord) -> Iterator[MetricVerdict]:
     plan, budget = record.plan, budget_of(record.plan)
     whole, part = sums.total(record), sums.of_step(record)
-    later = record.step > 0 or sums.counting_phase(record) is Phase.WATCHING
+    watching = sums.counting_phase(record) is Phase.WATCHING  # whose loss is that of pairs
+    later = record.step > 0 or watching
     tests = [("live", whole.candidate.tried)] + ([("step", part.candidate.tried)] if later else [])
     found = sums.detectors_of_step(record)
     yield _error_rate(plan, budget, part.candidate.failures, part.champion.failures)
@@ -194,7 +195,7 @@ def _live_metrics(record: RolloutRecord) -> Iterator[MetricVerdict]:
         yield with_detector(metric, rising, alpha, "the latency rose") if rising is not None else metric
     loss = live_loss(plan, budget, whole.pairs, whole.candidate, whole.champion)
     loss = with_detector(loss, loss_evidence(found), budget.detection("loss"), "the loss began to rise")
-    yield with_label_check(loss, budget, whole.candidate.labels, whole.champion.labels)
+    yield loss if watching else with_label_check(loss, budget, whole.candidate.labels, whole.champion.labels)
     yield skew_verdict(record, required=False)
 
 
