@@ -195,6 +195,18 @@ def test_more_answers_than_there_is_room_for_are_waited_for_by_a_fair_sample(rng
     assert waits.share < 0.05
 
 
+def test_further_rows_push_no_answer_out_that_waits() -> None:
+    """Ten rows a request, one of which is its unit: the others fill what is remembered, not what is waited for."""
+    sums = EvidenceSums("r", 100)
+    sums.label_horizon = 60.0
+    for request in range(80):
+        rows = [Outcome(f"q{request}/{row}", CANDIDATE.digest, 0.5, slot=NONE if row else OWN) for row in range(10)]
+        sums.count(EvidenceDelta("r", outcomes=rows), 50.0, 0.1 * request)
+    assert sums.feedback(Labels([(f"q{request}/0", 1.0) for request in range(80)]), 50.0)["joined"] == 80
+    sums.mature(100.0)
+    assert sums.arm(CANDIDATE.digest).labels == LabelCounts(exposed=80, labelled=80)
+
+
 # --- verdicts --------------------------------------------------------------------------------------------------------
 def loss_of(record: Any, **evidence: Any) -> MetricVerdict:
     record, _ = step(record, seen(record, **evidence), later(10))

@@ -70,14 +70,14 @@ def measured(scratch: Path, task: str, *, twin: float | None = 0.5, min_rows: in
     (draft / "signature.json").write_bytes(to_json(signature))
     builder = StatisticsBuilder(["distance", "carrier", "__label__"])
     builder.update(data)
+    (draft / "statistics.json").write_bytes(to_json(builder.finish()))
     outputs = 3 if task == "multiclass" else 1
     (draft / "model.onnx").write_bytes(network(transform, outputs, 0.0))
     if twin is not None:
         twin_path(draft).write_bytes(network(transform, outputs, twin))
     calibration = Calibration(task=task)  # type: ignore[arg-type]
     return measure_noise(
-        draft, data, Predictor.of_draft(draft).predict_table(data).logits, calibration,
-        statistics=builder.finish(), signature=signature, threshold=signature.threshold,
+        draft, data, Predictor.of_draft(draft).predict_table(data).logits, calibration, threshold=signature.threshold,
         slices={"carrier": np.asarray(data["carrier"].to_pylist(), dtype=object)}, min_rows=min_rows,
     )  # fmt: skip
 

@@ -25,15 +25,13 @@ RESULTS = ("joined", "unknown", "duplicate", "changed", "late", "left_out")
 
 @dataclass(slots=True)
 class Awaited:
-    """One answer, under which rollout, and when it was told; `waits` until its horizon is over. `scale`: the unit of
-    the label's errors."""
+    """One answer, under which rollout, and when it was told. `scale`: the unit of the label's errors."""
 
     outcome: Outcome
     rollout: str
     at: float
     label: float | None = None
     scale: float = 1.0
-    waits: bool = False
 
 
 @dataclass(slots=True)
@@ -50,14 +48,15 @@ class AwaitedLabels:
 
     def __init__(self, kept: int) -> None:
         self._kept = kept
-        self._known: dict[str, Awaited] = {}
+        self._known: dict[str, Awaited] = {}  # what waits for nothing: the oldest goes when there are too many
+        self._held: dict[str, Awaited] = {}  # what waits: forgetting the oldest would favour early labels
         self._waiting: deque[Awaited] = deque()
         self._share = SLOTS
 
     def start(self) -> None:
         """Another rollout begins: nothing that waits is evidence for it."""
-        for awaited in self._waiting:
-            awaited.waits = False
+        self._known |= self._held
+        self._held.clear()
         self._waiting.clear()
         self._share = SLOTS
 
@@ -77,18 +76,20 @@ class AwaitedLabels:
     ) -> None:
         """Answers that were told at `now`. With a `horizon`, those that compare something and that `is_unit` (asked
         once for each) wait for it."""
-        known = self._known
+        known, held = self._known, self._held
         for outcome in outcomes:
             before = known.get(outcome.id)
-            if before is not None and (before.waits or before.label is not None):
+            if outcome.id in held or (before is not None and before.label is not None):
                 continue  # the same request, answered again
             if horizon is not None and self._is_left_out(outcome.id):
                 continue
             known.pop(outcome.id, None)
-            awaited = known[outcome.id] = Awaited(outcome, rollout, now)
+            awaited = Awaited(outcome, rollout, now)
             if horizon is not None and outcome.compares and is_unit(outcome):
-                awaited.waits = True
+                held[outcome.id] = awaited
                 self._waiting.append(awaited)
+            else:
+                known[outcome.id] = awaited
         while len(self._waiting) > self._kept:
             self._halve()
         for identity in list(itertools.islice(known, max(0, len(known) - self._kept))):
@@ -100,7 +101,7 @@ class AwaitedLabels:
         """Labels that came at `now`; `scale` is the unit of their errors."""
         joined = Joined()
         for identity, label in labels:
-            known = self._known.get(identity)
+            known = self._held.get(identity) or self._known.get(identity)
             if known is None:
                 joined.counts["left_out" if self._is_left_out(identity) else "unknown"] += 1
             elif known.label is not None:
@@ -121,7 +122,7 @@ class AwaitedLabels:
         waiting, done = self._waiting, []
         while waiting and now - waiting[0].at > horizon:
             awaited = waiting.popleft()
-            awaited.waits = False
+            self._known[awaited.outcome.id] = self._held.pop(awaited.outcome.id)
             done.append(awaited)
         return done
 
@@ -132,5 +133,5 @@ class AwaitedLabels:
         self._share //= 2
         for awaited in self._waiting:
             if self._is_left_out(awaited.outcome.id):
-                self._known.pop(awaited.outcome.id, None)
+                del self._held[awaited.outcome.id]
         self._waiting = deque(each for each in self._waiting if not self._is_left_out(each.outcome.id))

@@ -56,17 +56,11 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
     threshold = None
     if manifest.task == "binary":
         threshold = choose_threshold(spec.threshold, validation_scores, validation_labels)
+    slices = {name: column_values(validation, name) for name in slice_columns(context, data)}
     noise = measure_noise(
-        folder,
-        validation,
-        raw_validation.logits,
-        calibration,
-        statistics=from_json(Statistics, (folder / "statistics.json").read_bytes()),
-        signature=predictor.signature,
-        threshold=threshold,
-        slices={name: column_values(validation, name) for name in slice_columns(context, data)},
-        min_rows=spec.slices.min_rows,
-    )
+        folder, validation, raw_validation.logits, calibration,
+        threshold=threshold, slices=slices, min_rows=spec.slices.min_rows,
+    )  # fmt: skip
 
     progress("scoring the test split", 0.2)
     test = data.table("test")

@@ -15,9 +15,9 @@ import pyarrow as pa
 from fairlead.bundle.calibration import Calibration
 from fairlead.bundle.runtime import Predictor, run_onnx
 from fairlead.features.transform import Transform
+from fairlead.records.codec import from_json
 from fairlead.records.data import Statistics
 from fairlead.records.evidence import MOST_VALUES
-from fairlead.records.model import Signature
 from fairlead.serve.model import error_scale
 from fairlead.wiring.drafts import twin_path
 
@@ -43,17 +43,15 @@ def measure_noise(
     logits: np.ndarray,
     calibration: Calibration,
     *,
-    statistics: Statistics,
-    signature: Signature,
     threshold: float | None,
     slices: Mapping[str, np.ndarray],
     min_rows: int,
 ) -> NoiseFloor:
     """`logits` [N] or [N, C]: the network's on the validation rows; `slices`: column -> values [N]."""
-    scale = error_scale(signature, statistics)
+    predictor = Predictor.of_draft(draft)
+    scale = error_scale(predictor.signature, from_json(Statistics, (draft / "statistics.json").read_bytes()))
     scores = calibration.apply(logits)
     few = min(validation.num_rows, _SINGLE_ROWS)
-    predictor = Predictor.of_draft(draft)
     alone = [predictor.predict_rows([row]).logits for row in validation.slice(0, few).to_pylist()]
     numeric = float(np.mean(_apart(calibration.apply(np.concatenate(alone)), scores[:few], scale))) if alone else 0.0
     twin = twin_path(draft)
