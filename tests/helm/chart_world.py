@@ -50,6 +50,9 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     "a candidate set to null": {"candidate": None},
     "a latency bound": {"candidate": CANDIDATE, "traffic": {"candidateWeight": 1, "latencyBoundMs": 80.5}},
     "an A/B test": {"candidate": CANDIDATE, "traffic": {"candidateWeight": 50, "outcome": OUTCOME}},
+    "a label horizon, slices": {
+        "candidate": CANDIDATE, "traffic": {"shadowPercent": 1, "labelHorizonSeconds": 3600, "slices": ["carrier"]},
+    },
     "sticky by header": {"traffic": {"sticky": "header:x-user"}},
     "sticky in serve": {"serve": {"sticky": "tailnum"}},
     "the whole serve section": {

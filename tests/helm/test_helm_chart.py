@@ -182,6 +182,7 @@ TRAFFIC_STEPS: tuple[dict[str, Any], ...] = (
     {"candidate": CANDIDATE, "traffic": {"shadowPercent": 100}},
     {"candidate": CANDIDATE, "traffic": {"candidateWeight": 5, "rollout": "r", "note": "n", "latencyBoundMs": 9}},
     {"candidate": CANDIDATE, "traffic": {"candidateWeight": 50, "outcome": OUTCOME}},
+    {"candidate": CANDIDATE, "traffic": {"candidateWeight": 5, "labelHorizonSeconds": 60}},
     {"champion": CANDIDATE},
 )
 

@@ -37,6 +37,8 @@
   "note" .Values.traffic.note
   "latency_bound_ms" .Values.traffic.latencyBoundMs
   "outcome" (include "fairlead-model.outcome" . | fromJson).rule
+  "label_horizon_seconds" .Values.traffic.labelHorizonSeconds
+  "slices" (.Values.traffic.slices | default list)
   | toJson -}}
 {{- end -}}
 

@@ -145,7 +145,7 @@ class DataPlane:
             exchange.rollout = rollout
             exchange.slow_seconds = live.slow_seconds
             if live.candidate is not None:
-                exchange.candidate = live.candidate_arm
+                exchange.candidate, exchange.slices = live.candidate_arm, live.release.slices
                 exchange.body, exchange.quarantine = body, live.quarantine
                 sticky = key or self._key_of(parsed, given)
                 chosen = arm or self._arm_of(live, sticky or identity)

@@ -58,12 +58,13 @@ class CallCounts:
 
 @dataclass(slots=True)
 class PairDelta:
-    """Shadow copies of one pair of models. `differences`, `flips` and `slots` have one entry per request: of several
-    rows, one is taken by the hash of the request's id."""
+    """Shadow copies of one pair of models. `differences`, `flips`, `slots` and `values` (of the columns that make
+    slices) have one entry per request: of several rows, one is taken by the hash of the request's id."""
 
     differences: list[float] = field(default_factory=list)
     flips: list[bool] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
+    values: list[tuple[str, ...]] = field(default_factory=list)
     calls: int = 0
     failures: int = 0
     slow: int = 0
@@ -74,6 +75,7 @@ class PairDelta:
         self.differences += other.differences
         self.flips += other.flips
         self.slots += other.slots
+        self.values += other.values
         self.calls += other.calls
         self.failures += other.failures
         self.slow += other.slow
@@ -107,7 +109,8 @@ class Exposure:
 @dataclass(slots=True)
 class Outcome:
     """One answered row that a label may come for: who answered what, what the shadow would have answered, and which
-    unit of evidence it is (`slot`)."""
+    unit of evidence it is (`slot`). `drawn`: its key chose the arm while both answered, so that the arms' answers are
+    of the same time (or there is no rollout, and nothing to compare). `values`: of the columns that make slices."""
 
     id: str
     digest: str
@@ -115,6 +118,13 @@ class Outcome:
     shadow_digest: str = ""
     shadow_score: Score | None = None
     slot: int = OWN
+    drawn: bool = True
+    values: tuple[str, ...] = ()
+
+    @property
+    def compares(self) -> bool:
+        """True when it says something of one model against the other."""
+        return self.drawn or self.shadow_score is not None
 
 
 @dataclass(slots=True)

@@ -40,6 +40,7 @@ class Exchange:
         "shadow_dropped",
         "shadow_failed",
         "shadow_seconds",
+        "slices",
         "slow_seconds",
         "status",
         "tried",
@@ -63,6 +64,7 @@ class Exchange:
         self.fallback = False
         self.status = 200
         self.seconds = 0.0
+        self.slices: tuple[str, ...] = ()  # columns whose values get evidence of their own
         self.slow_seconds = 1.0
         self.champion_seconds = -1.0
         self.champion_failed = False

@@ -17,8 +17,9 @@ from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.batcher import THREAD_PREFIX
 from fairlead.serve.candidate import CandidatePort, LocalCandidate
 from fairlead.serve.candidate_process import ProcessHost
-from fairlead.serve.control import Control, ControlState, Labels, Orders, ReplicaReport
+from fairlead.serve.control import Control, ControlState, Orders, ReplicaReport
 from fairlead.serve.listening import bind
+from fairlead.serve.messages import Labels
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.routes import HttpApp

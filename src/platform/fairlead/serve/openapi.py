@@ -5,6 +5,7 @@ from typing import Any
 from fairlead import __version__
 from fairlead.records.model import Field, Signature
 from fairlead.records.trial import WORDS
+from fairlead.serve.awaited_labels import RESULTS
 
 _ERROR = {
     "description": "Refused; `field` names what to change.",
@@ -182,7 +183,7 @@ def _schemas(signature: Signature) -> dict[str, Any]:
         "LabelCounts": {
             "type": "object",
             "properties": {
-                **{name: {"type": "integer"} for name in ("joined", "unknown", "duplicate", "changed")},
+                **{name: {"type": "integer"} for name in RESULTS},
                 "outcomes": _object({name: {"type": "integer"} for name in WORDS}),
             },
         },

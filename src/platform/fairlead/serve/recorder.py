@@ -7,6 +7,7 @@ from fairlead.serve.evidence import EvidenceDelta, Met, Outcome, merge_deltas, s
 from fairlead.serve.exchange import Exchange
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.request_log import RequestLog
+from fairlead.serve.slices import values_of
 from fairlead.serve.units import NONE, OWN, SPACING_SECONDS, slot_of
 
 _SLICE = 32
@@ -65,6 +66,7 @@ class Recorder:
                 del pair.differences[: max(0, len(pair.differences) - 50_000)]
                 del pair.flips[: max(0, len(pair.flips) - 50_000)]
                 del pair.slots[: max(0, len(pair.slots) - 50_000)]
+                del pair.values[: max(0, len(pair.values) - 50_000)]
             for counts in delta.calls.values():
                 del counts.keyed[: max(0, len(counts.keyed) - 50_000)]
             del delta.met[: max(0, len(delta.met) - 50_000)]
@@ -126,11 +128,13 @@ class Recorder:
         if answer is None:
             return
         digest, identities = exchange.answered_by.digest, exchange.row_ids()
+        drawn = exchange.weight > 0 or not exchange.rollout
         taken = 0 if len(identities) == 1 else slot_of(exchange.id) % len(identities)
         for index, (identity, score) in enumerate(zip(identities, answer.scores, strict=True)):
-            outcome = Outcome(identity, digest, score, slot=slot if index == taken else NONE)
+            outcome = Outcome(identity, digest, score, slot=slot if index == taken else NONE, drawn=drawn)
             if shadow is not None and candidate is not None:
                 outcome.shadow_digest, outcome.shadow_score = candidate.digest, shadow.scores[index]
+                outcome.values = values_of(exchange.slices, exchange.rows[index])
             delta.outcomes.append(outcome)
         if candidate is None or (exchange.shadow_seconds < 0 and not exchange.shadow_dropped):
             return
@@ -146,6 +150,7 @@ class Recorder:
             labels, others = answer.labels, shadow.labels
             pair.flips.append(labels is not None and others is not None and labels[taken] != others[taken])
             pair.slots.append(slot)
+            pair.values.append(values_of(exchange.slices, exchange.rows[taken]))
 
     def _is_apart(self, digest: str, at: float) -> bool:
         """True when a call is far enough from the last of its model whose latency counted."""

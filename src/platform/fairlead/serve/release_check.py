@@ -5,6 +5,7 @@ import re
 
 from fairlead.records.release import Arm, Release
 from fairlead.records.trial import OutcomeRule
+from fairlead.spec.deploy import MOST_SLICE_COLUMNS
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -28,9 +29,13 @@ def check_release(release: Release) -> tuple[str, str] | None:
             return name, f"{name} must be 0 to 100"
         if value and release.candidate is None:
             return name, f"{name} must be 0 without a candidate"
-    bound = release.latency_bound_ms
-    if bound is not None and (type(bound) not in (int, float) or not math.isfinite(bound) or bound <= 0):
-        return "latency_bound_ms", "latency_bound_ms must be above 0"
+    for name in ("latency_bound_ms", "label_horizon_seconds"):
+        bound = getattr(release, name)
+        if bound is not None and (type(bound) not in (int, float) or not math.isfinite(bound) or bound <= 0):
+            return name, f"{name} must be above 0"
+    slices = release.slices
+    if type(slices) is not tuple or len(slices) > MOST_SLICE_COLUMNS or any(type(name) is not str for name in slices):
+        return "slices", f"slices must be at most {MOST_SLICE_COLUMNS} names of columns"
     if release.outcome is not None and (problem := _outcome_problem(release.outcome)):
         return "outcome", problem
     if release.candidate is not None and release.candidate.digest == release.champion.digest:

@@ -17,8 +17,9 @@ from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.batcher import Batcher
 from fairlead.serve.candidate import CandidatePort
-from fairlead.serve.control import Labels, Orders, ReplicaReport
+from fairlead.serve.control import Orders, ReplicaReport
 from fairlead.serve.data_plane import DataPlane
+from fairlead.serve.messages import Labels
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.model import LoadedModel, load_model

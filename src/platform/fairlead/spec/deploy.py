@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from fairlead.spec.quantities import Seconds, Section, Share
 from fairlead.spec.trials import AbTest, Bandit
 
+MOST_SLICE_COLUMNS = 4
+"""Columns whose values a rollout compares on their own, at most: each costs memory, and a part of the error budget."""
+
 _NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
 
@@ -22,6 +25,18 @@ class Shadow(Section):
     score_difference_factor: float = Field(
         2.0, ge=1, description="Without max_score_difference: the bound is this factor times the retraining noise."
     )
+    slices: tuple[str, ...] | None = Field(
+        None,
+        max_length=MOST_SLICE_COLUMNS,
+        description="Input columns whose values are compared on their own. Default: evaluate.slices.columns.",
+    )
+    slice_factor: float = Field(2.0, ge=1, description="The bounds of a slice are this many times those of all pairs.")
+
+    @model_validator(mode="after")
+    def _different_slices(self) -> Self:
+        if self.slices is not None and len(set(self.slices)) < len(self.slices):
+            raise ValueError("slices must name each column once")
+        return self
 
 
 class Latency(Section):

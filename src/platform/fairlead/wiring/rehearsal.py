@@ -29,7 +29,8 @@ _SHARES = frozenset({"failure_rate", "slow_rate", "flip_rate", "difference", "no
 
 def plan_of(context: Context) -> RolloutPlan:
     """The policy that the project declares now. Raises UsageError for one that cannot be played."""
-    plan = plan_from_spec(context.project.deploy.rollout, context.project.serve)
+    project = context.project
+    plan = plan_from_spec(project.deploy.rollout, project.serve, project.rollout_slices())
     if plan.trial is not None:
         name = STRATEGIES[plan.trial.kind]
         raise UsageError(

@@ -179,6 +179,8 @@ def release_of(model: str, values: Mapping[str, Any], revision: int) -> Release:
         note=str(traffic.get("note") or ""),
         latency_bound_ms=traffic.get("latencyBoundMs"),
         outcome=_outcome(traffic["outcome"]) if traffic.get("outcome") else None,
+        label_horizon_seconds=traffic.get("labelHorizonSeconds"),
+        slices=tuple(traffic.get("slices") or ()),
     )
 
 

@@ -70,6 +70,12 @@ class Traffic(Block):
     outcome: OutcomeValues | None = Field(
         None, description="What is counted for each key of an A/B test or a bandit. Default: nothing."
     )
+    label_horizon_seconds: float | None = Field(
+        None, gt=0, description="How long a label may take; then the answer counts. Default: as labels come."
+    )
+    slices: tuple[str, ...] = Field(
+        (), max_length=4, description="Input columns whose values get shadow evidence of their own."
+    )
 
 
 class Image(Block):
@@ -359,6 +365,8 @@ def traffic_values(release: Release) -> dict[str, Any]:
             "note": release.note,
             "latencyBoundMs": release.latency_bound_ms,
             "outcome": _outcome_values(release.outcome) if release.outcome else None,
+            "labelHorizonSeconds": release.label_horizon_seconds,
+            "slices": list(release.slices),
         },
     }
 

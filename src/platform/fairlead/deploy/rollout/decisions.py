@@ -91,4 +91,5 @@ def _facts(whole: Tally, part: Tally, observation: Observation) -> dict[str, obj
         "latency_p99_ms": whole.candidate.latency_p99_ms,
         "requests_per_second": observation.requests_per_second,
         "retraining_noise": observation.retraining_noise,
+        "numeric_noise": observation.numeric_noise,
     }

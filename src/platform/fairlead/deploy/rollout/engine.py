@@ -48,7 +48,10 @@ from fairlead.records.trial import AB_TEST
 
 COMPLETE_SECONDS = 60.0
 """Age of the shadow up to which a FAIL of a comparison waits for the other comparisons."""
-COMPARISONS = frozenset({"shadow_flips", "shadow_score_difference", "loss", "skew"})
+COMPARISONS = frozenset(
+    {"shadow_flips", "shadow_score_difference", "loss", "skew", "shadow_flips_by_slice", "loss_by_slice"}
+    | {"shadow_score_difference_by_slice"}
+)
 
 _MEASURING = frozenset({Phase.SHADOW, Phase.CANARY, Phase.WATCHING})
 

@@ -1,8 +1,10 @@
 """From what a person declared to the plan that a rollout follows."""
 
 import math
+from collections.abc import Sequence
 
 from fairlead.deploy.statistics.budget import HARD_SHARE, Budget
+from fairlead.records.evidence import MOST_VALUES
 from fairlead.records.rollout import RolloutPlan
 from fairlead.records.trial import AB_TEST, BANDIT, LOSS, OutcomeRule, TrialPlan
 from fairlead.spec.deploy import Latency, Rollout, Shadow
@@ -13,9 +15,10 @@ _FREE_SHARE = 0.25
 """Share of the deadline by which a latency may grow where nothing is declared."""
 
 
-def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
+def plan_from_spec(rollout: Rollout, serve: Serve, slices: Sequence[str] = ()) -> RolloutPlan:
     """The plan of `deploy.rollout`, with the latency bound from `serve.deadline_ms` where none is declared. How the
-    error budget is split, `statistics.budget` says. ``shadow: off`` gives a shadow share of 0."""
+    error budget is split, `statistics.budget` says. ``shadow: off`` gives a shadow share of 0. `slices`: columns that
+    are compared by value (`Project.rollout_slices`)."""
     shadow = rollout.shadow if isinstance(rollout.shadow, Shadow) else None
     bounds = shadow or Shadow.model_validate({})
     canary = rollout.canary
@@ -46,6 +49,8 @@ def plan_from_spec(rollout: Rollout, serve: Serve) -> RolloutPlan:
         min_latency_increase_ms=serve.deadline_ms * _FREE_SHARE if extra_ms is None else extra_ms,
         label_horizon_seconds=rollout.label_horizon,
         trial=trial,
+        slices=tuple(slices) if shadow else (),
+        slice_factor=bounds.slice_factor,
     )
 
 
@@ -104,6 +109,7 @@ def budget_of(plan: RolloutPlan) -> Budget:
         shadow=plan.shadow_percent > 0,
         watch=plan.watch_seconds > 0,
         quantiles=len(plan.latency_quantiles),
+        slices=len(plan.slices) * (MOST_VALUES + 1),
     )
 
 

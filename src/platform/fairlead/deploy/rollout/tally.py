@@ -5,12 +5,22 @@ counted, minus what the present one had counted before the rollout. The rollout'
 `carried + seen`, and that of a step the difference of two such sums. All statistics use sums only.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from fairlead.deploy.rollout.detecting import detect
 from fairlead.records.evidence import RunningMean, RunningRate
-from fairlead.records.rollout import ArmEvidence, Detectors, Observation, PairEvidence, Phase, RolloutRecord, Tally
+from fairlead.records.rollout import (
+    ArmEvidence,
+    Detectors,
+    Observation,
+    PairEvidence,
+    Phase,
+    RolloutRecord,
+    SliceEvidence,
+    Tally,
+)
 from fairlead.records.trial import KeyOutcomes
 
 LEFT_INSTANCES = 8
@@ -118,6 +128,7 @@ def _mirrored(pairs: PairEvidence) -> PairEvidence:
         difference=pairs.difference,
         loss_difference=replace(loss, low=-loss.high, high=-loss.low, total=-loss.total),
         dropped=pairs.dropped,
+        labels=pairs.labels,
     )
 
 
@@ -195,6 +206,7 @@ def _arm(a: ArmEvidence, b: ArmEvidence, sign: int) -> ArmEvidence:
         latency=a.latency.plus(b.latency, sign),
         attempts=attempts,
         keys=_keys(a.keys, b.keys, sign),
+        labels=a.labels.plus(b.labels, sign),
     )
 
 
@@ -209,6 +221,8 @@ def _pairs(a: PairEvidence, b: PairEvidence, sign: int) -> PairEvidence:
         shadow_slow=_rate(a.shadow_slow, b.shadow_slow, sign),
         dropped=a.dropped + sign * b.dropped,
         requests=a.requests + sign * b.requests,
+        labels=a.labels.plus(b.labels, sign),
+        slices=_slices(a.slices, b.slices, sign),
     )
 
 
@@ -222,6 +236,21 @@ def _keys(a: KeyOutcomes | None, b: KeyOutcomes | None, sign: int) -> KeyOutcome
         arrived=first.arrived + sign * b.arrived,
         values=_mean(first.values, b.values, sign),
     )
+
+
+def _slices(a: Mapping[str, SliceEvidence], b: Mapping[str, SliceEvidence], sign: int) -> Mapping[str, SliceEvidence]:
+    if not b:
+        return a
+    none = SliceEvidence()
+    pairs = {name: (a.get(name, none), b.get(name, none)) for name in {**a, **b}}
+    return {
+        name: SliceEvidence(
+            _rate(one.flips, other.flips, sign),
+            _mean(one.difference, other.difference, sign),
+            _mean(one.loss_difference, other.loss_difference, sign),
+        )
+        for name, (one, other) in pairs.items()
+    }
 
 
 def _rate(a: RunningRate, b: RunningRate, sign: int) -> RunningRate:

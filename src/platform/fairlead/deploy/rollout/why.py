@@ -9,7 +9,7 @@ from fairlead.deploy.rollout.outlook import outlook
 from fairlead.deploy.rollout.plan import budget_of
 from fairlead.deploy.rollout.why_evidence import error_spent, metric_blocks, name_of, narrowing, part_of
 from fairlead.records.evidence import Verdict
-from fairlead.records.rollout import Decision, Phase, RolloutRecord
+from fairlead.records.rollout import Decision, Phase, RolloutPlan, RolloutRecord
 from fairlead.records.trial import AB_TEST, TrialPlan
 from fairlead.reports.model import (
     Badge,
@@ -88,7 +88,7 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
         lines += _metric_lines(record, each)
     expected = _expected(record) if decision is None else []
     lines += ["", "What can still be expected:", *(f"   {sentence}" for sentence in expected)] if expected else []
-    lines += ["", VALIDITY_NOTE]
+    lines += ["", VALIDITY_NOTE, *_horizon_note(record.plan)]
     if _has_shadow(record):
         lines += ["", LOSS_NOTE]
     return "\n".join(lines)
@@ -306,7 +306,7 @@ def _method(record: RolloutRecord) -> Section:
         ("without requests it pauses after", say.seconds(plan.no_data_seconds)),
         ("without a verdict it pauses after", say.seconds(plan.max_seconds)),
     ]
-    blocks: list[Block] = [KeyValues(tuple(facts)), Text(VALIDITY_NOTE)]
+    blocks: list[Block] = [KeyValues(tuple(facts)), *(Text(note) for note in (VALIDITY_NOTE, *_horizon_note(plan)))]
     if _has_shadow(record):
         blocks.append(Callout("info", "What the loss cannot see", LOSS_NOTE))
     return Section("The plan, and how it decides", tuple(blocks))
@@ -332,6 +332,16 @@ def _trial_facts(trial: TrialPlan) -> list[tuple[str, Cell]]:
         ]
     policy = f"{trial.policy}, every {say.seconds(trial.every_seconds)}, at least {say.bound(trial.floor)} each"
     return [*facts, ("policy", policy), ("error rate of what it recommends", "none is promised")]
+
+
+def _horizon_note(plan: RolloutPlan) -> list[str]:
+    if plan.label_horizon_seconds is None:
+        return []
+    return [
+        f"A label may take {say.seconds(plan.label_horizon_seconds)}: an answer counts in the loss once that is over, "
+        "so that answers whose labels come early weigh no more than others. Later labels are counted, and are no "
+        "evidence."
+    ]
 
 
 def _cell(value: object) -> Cell:

@@ -40,6 +40,8 @@ def wish(record: RolloutRecord) -> Release:
         note=f"rollout {record.id}: {say.stage(record)}",
         latency_bound_ms=record.plan.latency_bound_ms,
         outcome=trial.outcome if trial is not None else None,
+        label_horizon_seconds=record.plan.label_horizon_seconds,
+        slices=record.plan.slices,
     )
 
 
