@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import evidence_late as late
 import evidence_peers as peers
 import evidence_trials as trials
 import numpy as np
@@ -37,6 +38,8 @@ HORIZON = 1000
 MOST = {"failures": 20_000, "slow": 10_000, "latency": 5_000, "loss": 10_000}
 FACTOR = 1.25
 _CHUNK = 2000
+LATE_LATENCY, LATE_LOSS = "latency that rises after a long healthy step", "loss that rises after a long healthy step"
+ONE_SLICE, LATE_LABELS = "loss of one slice, in the shadow", "labels that tell by their delay what they are"
 _PERCENT = (0.5, 0.6, 1.0, 2.0, 2.5, 5.0, 10.0, 100.0)
 
 
@@ -115,6 +118,28 @@ def tasks(plan: RolloutPlan) -> Iterator[Task]:
         measure = peers.means(shift, SPREAD)
         yield from _peers("label loss", name, shift, measure, plan.max_loss_increase, plan.max_loss_increase)
         yield "label loss", name, shift, "z-test, peeked", partial(_peeked_mean, shift, SPREAD, plan.error_budget)
+    yield from _late_tasks(plan)
+
+
+def _late_tasks(plan: RolloutPlan) -> Iterator[Task]:
+    """What begins late, what hits one slice, labels that take their time; each with and without what is for it."""
+    sliced = replace(plan, slices=("column",))
+    for on in (True, False):
+        rule = "Fairlead" if on else "the test of the whole step alone"
+        for factor in (1.0, plan.max_latency_increase, 1.5, 3.0):
+            name = "healthy" if factor == 1 else f"{factor:g} x the latency"
+            yield LATE_LATENCY, name, factor, rule, partial(late.late_latency, plan, factor, detectors=on)
+        for shift in (0.0, plan.max_loss_increase, 0.1, 0.3):
+            name = "healthy" if shift == 0 else f"loss +{shift:g}"
+            yield LATE_LOSS, name, shift, rule, partial(late.late_loss, plan, shift, detectors=on)
+        rule = "Fairlead" if on else "all pairs together alone"
+        for shift in (0.0, plan.max_loss_increase, 0.15, 0.3):
+            name = "healthy" if shift == 0 else f"loss +{shift:g} in one slice of ten"
+            yield ONE_SLICE, name, shift, rule, partial(late.one_slice, sliced, shift, slices=on)
+        rule = "Fairlead, with a label horizon" if on else "labels as they come"
+        for worse in (0.0, plan.max_loss_increase, 0.04):
+            name = f"Brier +{worse:g}"
+            yield LATE_LABELS, name, worse, rule, partial(late.late_labels, plan, worse, horizon=on)
 
 
 def _peers(
@@ -167,9 +192,9 @@ def _play(task: Callable[..., peers.Ends], runs: int, seed: int) -> peers.Ends:
     return task(runs=runs, seed=seed)
 
 
-def rows(plan: RolloutPlan, runs: int, processes: int) -> Iterator[Row]:
-    """All rows, each in chunks with seeds of their own."""
-    planned = list(tasks(plan))
+def rows(plan: RolloutPlan, runs: int, processes: int, only: str = "") -> Iterator[Row]:
+    """All rows, each in chunks with seeds of their own; `only` those whose evidence contains it."""
+    planned = [task for task in tasks(plan) if only in task[0]]
     with ProcessPoolExecutor(max_workers=processes) as pool:
         futures = []
         for number, (*_, task) in enumerate(planned):
@@ -205,8 +230,12 @@ def checks(plan: RolloutPlan, found: list[Row]) -> Iterator[Check]:
         "slow answers": (plan.max_slow_rate, plan.max_slow_rate),
         "latency": (plan.max_latency_increase, plan.max_latency_increase),
         "label loss": (plan.max_loss_increase, plan.max_loss_increase),
+        LATE_LATENCY: (plan.max_latency_increase, math.inf),
+        LATE_LOSS: (plan.max_loss_increase, math.inf),
+        ONE_SLICE: (plan.max_loss_increase, math.inf),
+        LATE_LABELS: (plan.max_loss_increase, plan.max_loss_increase),
     }
-    for row in (row for row in found if row.rule == "Fairlead"):
+    for row in (row for row in found if row.rule.startswith("Fairlead")):
         healthy, margin = bounds[row.evidence]
         if row.value <= healthy + 1e-9:
             yield Check(f"{row.evidence}, {row.candidate}: false rollback", row.rolled_back, plan.error_budget)
@@ -245,7 +274,14 @@ def page(plan: RolloutPlan, found: list[Row], kept: list[Check], runs: int) -> s
         "",
         "Each metric is played alone, as it decides within one step; budgets over metrics, steps and looks are those "
         "of fairlead.deploy.statistics.budget. Assumptions: requests are independent given the candidate (see "
-        "concepts.md for keys whose requests are not), and effects are there from the start.",
+        "concepts.md for keys whose requests are not), and effects are there from the start, where nothing else is "
+        "said.",
+        "",
+        f"After a long healthy step: {late.HEALTHY:,} of the candidate's latencies, or labels, are like the "
+        f"champion's, then {late.AFTER:,} are not; requests count from the change, 0 is a false alarm before it. One "
+        "slice: ten slices of equal size, one of them hit; requests are pairs of all. Labels that tell by their delay "
+        "what they are: 1 at once, 0 after up to 2,000 further answers; the champion is calibrated, the candidate "
+        "leans towards 1.",
         "",
     ]
     for evidence in dict.fromkeys(row.evidence for row in found):
@@ -301,10 +337,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", default="", help="rows whose evidence contains this; with --out")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder for evidence.md and evidence.json")
     args = parser.parse_args()
     plan, started, found = the_plan(), time.monotonic(), []
-    for row in rows(plan, args.runs, args.processes):
+    for row in rows(plan, args.runs, args.processes, args.only):
         found.append(row)
         print(f"{row.evidence:<13} {row.candidate:<24} {row.rule:<18} promoted {row.promoted:8.4f}  rolled back "
               f"{row.rolled_back:8.4f}  requests {row.requests_median:8.0f}", flush=True)  # fmt: skip

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from evidence_peers import PROMOTED, ROLLED_BACK, Ends
 
 from fairlead.deploy.rehearsal.arrays import excludes
+from fairlead.deploy.rehearsal.detecting import Detecting
 from fairlead.deploy.rehearsal.draws import MeanSums, Shifts, add_values
 from fairlead.deploy.rehearsal.judge import Judge, Sums
-from fairlead.deploy.rehearsal.traffic import Detecting
 from fairlead.deploy.rollout.detecting import slow_test
 from fairlead.deploy.rollout.latency import is_required, latency_limit
 from fairlead.deploy.statistics import detector

@@ -53,6 +53,23 @@ def test_as_json_it_says_what_it_played_and_in_which_world(project: Path, capsys
 
 
 @pytest.mark.parametrize(
+    ("trial", "name"),
+    [
+        ("ab_test={metric: loss, max_keys: 5000, max_hours: 2}", "an A/B test"),
+        ("bandit={metric: orders, max_keys: 5000, max_hours: 2}", "a bandit"),
+    ],
+)
+def test_what_is_decided_by_outcomes_is_not_played(
+    project: Path, capsys: pytest.CaptureFixture[str], trial: str, name: str
+) -> None:
+    horizon = ["--set", "deploy.rollout.steps=off", "--set", "deploy.rollout.label_horizon=1m"]
+    assert rehearse(*horizon, "--set", f"deploy.rollout.{trial}") == 2
+    told = capsys.readouterr().err
+    assert f"this project declares {name}: only shadow and canary can be played" in told
+    assert "docs/strategies.md" in told
+
+
+@pytest.mark.parametrize(
     ("options", "what"),
     [
         (["--failure-rate", "1.5"], "--failure-rate 1.5: a share"),

@@ -14,6 +14,7 @@ from fairlead.deploy.rollout.start import send_command
 from fairlead.errors import ClusterConflict, StaleGeneration
 from fairlead.records.release import Release
 from fairlead.records.rollout import Observation, Phase, RolloutRecord
+from fairlead.records.trial import OutcomeRule
 from fairlead.testing.fake_helm import FakeHelm
 from fairlead.testing.fake_serving import Behaviour
 
@@ -165,3 +166,6 @@ def test_what_slept_and_what_is_another_chart_tell_nothing() -> None:
 def test_values_say_what_the_release_says(candidate: object) -> None:
     release = Release(MODEL, 4, CHAMPION, candidate, 5.0 if candidate else 0.0, 0.0, "0001", "why", 120.0)
     assert release_of(MODEL, traffic_values(release), 4) == release
+    for missing in (0.0, None):
+        tried = replace(release, outcome=OutcomeRule("basket", 3600.0, 0.0, 500.0, binary=False, missing=missing))
+        assert release_of(MODEL, traffic_values(tried), 4) == tried

@@ -20,7 +20,7 @@ from fairlead.deploy.rollout.start import new_rollout
 from fairlead.deploy.rollout.wishes import wish
 from fairlead.deploy.statistics import rates
 from fairlead.deploy.statistics.means import MeanSequence
-from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate
+from fairlead.records.evidence import LabelCounts, LatencyCounts, RunningMean, RunningRate
 from fairlead.records.rollout import ArmEvidence, Observation, PairEvidence, Phase, RolloutPlan, RolloutRecord
 from fairlead.testing.fake_clock import FakeClock
 from fairlead.testing.memory_store import MemoryStore
@@ -100,6 +100,21 @@ SCENES: list[tuple[str, dict[str, Any], BaseRates, Effect, set[Outcome]]] = [
     ("too little time", {"max_hours": 0.01}, BASE, Effect(), {Outcome.UNDECIDED}),
     ("worse by labels", {}, replace(BASE, labelled=0.8), Effect("loss", 0.1), {Outcome.ROLLED_BACK}),
     ("labels, late ones", {}, replace(BASE, labelled=0.8, label_seconds=8.0), Effect("loss", 0.03), set(Outcome)),
+    (
+        "labels with a horizon",
+        {"label_horizon": "8s"},
+        replace(BASE, labelled=0.8),
+        Effect("loss", 0.03),
+        {Outcome.PROMOTED, Outcome.ROLLED_BACK},
+    ),
+    (
+        "worse by labels, with a horizon",
+        {"label_horizon": "8s", "shadow": {"min_requests": 900}},
+        replace(BASE, labelled=0.8),
+        Effect("loss", 0.1),
+        {Outcome.ROLLED_BACK},
+    ),
+    ("a loss that rises late", {"watch": 60}, replace(BASE, labelled=0.9), Effect("loss", 0.4, "late"), set(Outcome)),
     (
         "no shadow, labels",
         {"shadow": "off", "watch": 60},
@@ -211,6 +226,7 @@ def _observation(record: RolloutRecord, before: dict[str, Any], sums: dict[str, 
         difference=mean("difference", 0.0, 1.0) if shadow else kept.difference,
         shadow_failures=RunningRate(copies, copies_failed) if shadow else kept.shadow_failures,
         loss_difference=mean("pair_loss", -1.0, 1.0),
+        labels=LabelCounts(exposed=int(sums.get("ripe", 0))),
     )
     champion, champion_failed = count("champion"), count("champion_failed")
     return Observation(

@@ -38,6 +38,8 @@ SPREAD = {
     "priorityClassName": "serving",
 }
 
+OUTCOME = {"metric": "orders", "horizonSeconds": 3600, "low": 0, "high": 1, "binary": True, "missing": 0}
+
 VALUE_SETS: dict[str, dict[str, Any]] = {
     "the least": {},
     "shadow": {"candidate": CANDIDATE, "traffic": {"shadowPercent": 100}},
@@ -47,6 +49,10 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     "a candidate without traffic": {"candidate": CANDIDATE},
     "a candidate set to null": {"candidate": None},
     "a latency bound": {"candidate": CANDIDATE, "traffic": {"candidateWeight": 1, "latencyBoundMs": 80.5}},
+    "an A/B test": {"candidate": CANDIDATE, "traffic": {"candidateWeight": 50, "outcome": OUTCOME}},
+    "a label horizon, slices": {
+        "candidate": CANDIDATE, "traffic": {"shadowPercent": 1, "labelHorizonSeconds": 3600, "slices": ["carrier"]},
+    },
     "sticky by header": {"traffic": {"sticky": "header:x-user"}},
     "sticky in serve": {"serve": {"sticky": "tailnum"}},
     "the whole serve section": {

@@ -12,6 +12,7 @@ from chart_world import (
     CHART,
     GATEWAY,
     ONE,
+    OUTCOME,
     SETS,
     TWO,
     VALUE_SETS,
@@ -180,6 +181,8 @@ def test_the_network_policy_closes_rays_ports_but_to_their_own() -> None:
 TRAFFIC_STEPS: tuple[dict[str, Any], ...] = (
     {"candidate": CANDIDATE, "traffic": {"shadowPercent": 100}},
     {"candidate": CANDIDATE, "traffic": {"candidateWeight": 5, "rollout": "r", "note": "n", "latencyBoundMs": 9}},
+    {"candidate": CANDIDATE, "traffic": {"candidateWeight": 50, "outcome": OUTCOME}},
+    {"candidate": CANDIDATE, "traffic": {"candidateWeight": 5, "labelHorizonSeconds": 60}},
     {"champion": CANDIDATE},
 )
 
@@ -207,6 +210,7 @@ def test_a_change_of_traffic_changes_nothing_but_the_user_config_of_the_control(
 def test_what_the_servers_are_told_is_a_release() -> None:
     from fairlead.records.codec import from_value
     from fairlead.records.release import Arm, Release
+    from fairlead.records.trial import OutcomeRule
     from fairlead.serve.release_check import check_release
 
     config = serve_config(only(render(merged(VALUE_SETS["canary and shadow"]), revision=7), "RayService"))
@@ -217,6 +221,12 @@ def test_what_the_servers_are_told_is_a_release() -> None:
     assert release.generation == 7
     assert release.candidate == Arm(2, CANDIDATE["bundleUri"], TWO)
     assert (release.candidate_weight, release.shadow_percent) == (0.5, 12.5)
+    assert release.outcome is None
+    config = serve_config(only(render(SETS["an A/B test"]), "RayService"))
+    told = config["applications"][0]["deployments"][0]["user_config"]
+    release = from_value(Release, {**told["release"], "generation": told["revision"]})
+    assert check_release(release) is None
+    assert release.outcome == OutcomeRule(OUTCOME["metric"], 3600.0, 0.0, 1.0, binary=True, missing=0.0)
 
 
 def test_workers_keep_replicas_off_the_head() -> None:

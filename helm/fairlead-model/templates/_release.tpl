@@ -13,6 +13,15 @@
 {{- dict "model" .root.Values.model "champion" (include "fairlead-model.arm" .arm | fromJson) "candidate" nil | toJson -}}
 {{- end -}}
 
+{{/* What is counted for each key of an A/B test or a bandit, or null, in an object: fromJson reads nothing else. */}}
+{{- define "fairlead-model.outcome" -}}
+{{- $found := dict "rule" nil -}}
+{{- with .Values.traffic.outcome -}}
+{{- $_ := set $found "rule" (dict "metric" .metric "horizon_seconds" .horizonSeconds "low" .low "high" .high "binary" .binary "missing" .missing) -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end -}}
+
 {{- define "fairlead-model.release" -}}
 {{- $candidate := dict "arm" nil -}}
 {{- if include "fairlead-model.hasCandidate" . -}}
@@ -27,6 +36,9 @@
   "rollout" .Values.traffic.rollout
   "note" .Values.traffic.note
   "latency_bound_ms" .Values.traffic.latencyBoundMs
+  "outcome" (include "fairlead-model.outcome" . | fromJson).rule
+  "label_horizon_seconds" .Values.traffic.labelHorizonSeconds
+  "slices" (.Values.traffic.slices | default list)
   | toJson -}}
 {{- end -}}
 

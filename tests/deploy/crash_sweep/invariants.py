@@ -34,6 +34,7 @@ from fairlead.records.codec import from_value
 from fairlead.records.evidence import Verdict
 from fairlead.records.release import Release
 from fairlead.records.rollout import Decision, Phase, RolloutRecord
+from fairlead.records.trial import BANDIT
 
 if TYPE_CHECKING:
     from crash_sweep.world import World
@@ -187,12 +188,18 @@ class Monitor:
         self._evidence(record)
 
     def _justified(self, record: RolloutRecord, decision: Decision) -> None:
+        trial = record.plan.trial
         steps = record.plan.steps
-        allowed = {0.0, 100.0} if decision.phase_after is Phase.PROMOTING else {0.0, 100.0, *steps}
-        must(decision.weight_after in allowed, f"3: a weight of {decision.weight_after:g} % is no step of the plan")
+        shared = trial is not None and trial.kind == BANDIT and decision.phase_after in (Phase.CANARY, Phase.PAUSED)
+        if shared and trial is not None:
+            floor = 100 * trial.floor
+            must(floor <= decision.weight_after <= 100 - floor, f"3: {decision.weight_after:g} % is below a floor")
+        else:
+            allowed = {0.0, 100.0} if decision.phase_after is Phase.PROMOTING else {0.0, 100.0, *steps}
+            must(decision.weight_after in allowed, f"3: {decision.weight_after:g} % is no step of the plan")
         forward = decision.phase_before in (Phase.SHADOW, Phase.CANARY) and (
             decision.phase_after is Phase.PROMOTING
-            or (decision.phase_after is Phase.CANARY and decision.weight_after > decision.weight_before)
+            or (decision.phase_after is Phase.CANARY and decision.weight_after > decision.weight_before and not shared)
         )
         if forward and decision.actor == "engine":
             needed = [metric for metric in decision.metrics if required(metric)]
@@ -221,6 +228,10 @@ class Monitor:
         candidate, champion = counted("candidate", "failures"), counted("champion", "failures")
         must(0 <= candidate <= calls, f"7: {candidate} calls counted of {calls}")
         must(champion >= 0, f"7: {champion} calls of the champion counted")
+        for arm in ("champion", "candidate"):
+            keys = sum(int((value[arm].get("keys") or {}).get("exposed", 0)) for value in (carried, seen))
+            there = serving.keys.get(getattr(record, arm).digest, 0)
+            must(0 <= keys <= there, f"7: {keys} keys of the {arm} counted of {there}")
         must(counted("pairs", "shadow_failures") <= copies, f"7: more copies counted than the {copies} that were")
         must(counted("pairs", "difference") <= compared, f"7: more pairs counted than the {compared} that were")
         if self.exact and serving.starts == 1 + int(record.id) and record.applied_generation:
@@ -241,7 +252,7 @@ class Monitor:
         must(same_traffic(release, wished), f"2: {surface} of what the record does not wish")
         if world.helm is None:
             must(release.generation == record.release_generation, f"2: {surface} of an old generation")
-        allowed = record.plan.steps[record.step] if tally.counting_phase(record) is Phase.CANARY else 0.0
+        allowed = _allowed(record) if tally.counting_phase(record) is Phase.CANARY else 0.0
         must(release.candidate_weight <= allowed, f"3: {release.candidate_weight:g} % where {allowed:g} % are allowed")
         if release.candidate_weight > before.candidate_weight and self.exact:
             must(ready, "3: weight for a candidate that is not ready")
@@ -260,6 +271,14 @@ class Monitor:
             return
         moving = any(tally.counting_phase(r) in _MOVING for r in self._records.values())
         must(moving, f"1: champion {named} in the registry, {world.serving.applied.champion.version} on the servers")
+
+
+def _allowed(record: RolloutRecord) -> float:
+    """The most that the recorded step gives the candidate, in percent."""
+    trial = record.plan.trial
+    if trial is not None and trial.kind == BANDIT:
+        return min(record.weight, 100 * (1 - trial.floor))
+    return record.plan.steps[record.step]
 
 
 @dataclass(frozen=True)

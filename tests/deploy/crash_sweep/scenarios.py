@@ -26,7 +26,8 @@ class Event:
 class Scenario:
     """A story. `resumed`: what a person does when the rollout pauses, each once; then the story goes on.
 
-    `serving`, `helm`: where it is told; some do not differ. `restarts`: the servers begin to count anew."""
+    `serving`, `helm`: where it is told; some do not differ. `varies`: the way to the end depends on when who
+    looks, the end does not."""
 
     end: Phase
     behaviour: Behaviour = field(default_factory=Behaviour)
@@ -36,6 +37,7 @@ class Scenario:
     rate: float = 1500.0
     helm: bool = True
     serving: bool = True
+    varies: bool = False
 
     def world(self, *, helm: bool, **options: Any) -> World:
         """A fresh world for it."""
@@ -100,10 +102,20 @@ def _resume_and_trust(world: World) -> None:
     world.ask("resume")
 
 
+TRIAL = {"steps": None, "shadow": "off", "label_horizon": "1s"}
+# For longer than the clock is set by: one that is set forward while no host runs ends a trial.
+ORDERS = {"metric": "orders", "max_hours": 3, "expected_rate": 0.3}
+SHARES = {"metric": "orders", "max_hours": 0.05, "every": "1s", "floor": 0.2, "max_keys": 900}
+
 SCENARIOS: Mapping[str, Scenario] = {
     "promote": Scenario(Phase.PROMOTED, changes={"steps": [20, 50]}),
     "no shadow": Scenario(Phase.PROMOTED, changes={"shadow": "off"}),
     "blue-green": Scenario(Phase.PROMOTED, changes={"steps": [100], "watch": 1}),
+    "A/B test": Scenario(Phase.PROMOTED, Behaviour(outcome=0.4), {**TRIAL, "ab_test": {**ORDERS, "max_keys": 20_000}}),
+    "A/B test without a winner": Scenario(
+        Phase.ABORTED, Behaviour(outcome=0.1), {**TRIAL, "ab_test": {**ORDERS, "max_keys": 900}}, helm=False
+    ),
+    "bandit": Scenario(Phase.ABORTED, Behaviour(outcome=0.3), {**TRIAL, "bandit": SHARES}, rate=300.0, varies=True),
     "bad in shadow": Scenario(Phase.ABORTED, Behaviour(difference=0.3)),
     "bad in canary": Scenario(Phase.ABORTED, Behaviour(failure_rate=0.5), {"shadow": "off"}),
     "never loads": Scenario(Phase.ABORTED, Behaviour(load_error="digest mismatch"), helm=False),

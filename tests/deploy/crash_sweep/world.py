@@ -44,7 +44,8 @@ NOISE = 0.05
 def plan(**changes: Any) -> RolloutPlan:
     """A plan that a few hundred requests decide, with `changes`."""
     canary = {**SMALL["canary"], **({"latency": "off"} if "latency" in Canary.model_fields else {})}
-    return plan_from_spec(Rollout.model_validate({**SMALL, "canary": canary, **changes}), Serve())
+    declared = {**SMALL, "canary": canary, **changes}
+    return plan_from_spec(Rollout.model_validate({k: v for k, v in declared.items() if v is not None}), Serve())
 
 
 class SweepClock(FakeClock):

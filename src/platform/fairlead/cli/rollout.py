@@ -30,10 +30,11 @@ def _start_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _start(args: argparse.Namespace) -> int:
+    from fairlead.deploy.rollout.sentences import phase_of
     from fairlead.errors import EXIT_NOT_ENOUGH_EVIDENCE, EXIT_VERDICT_FAIL, RolloutError
     from fairlead.wiring.models import arm_of, champion
     from fairlead.wiring.release import actor, finish_rollout
-    from fairlead.wiring.rollouts import begin_rollout, deciding_sentence, host_rollout
+    from fairlead.wiring.rollouts import begin_rollout, deciding_sentence, host_rollout, outcome_of
     from fairlead.wiring.serving import ensure_serving
 
     context = new_context(args, manual_run_id())
@@ -54,9 +55,9 @@ def _start(args: argparse.Namespace) -> int:
     def tell(record: Any) -> None:
         nonlocal told, said_at
         for decision in record.decisions[told:]:
-            say(f"  {decision.phase_after.value:<9} {decision.sentence}")
+            say(f"  {phase_of(record.plan, decision.phase_after):<9} {decision.sentence}")
         if len(record.decisions) == told and time.monotonic() - said_at > _SAY_SECONDS:
-            say(f"  {record.phase.value:<9} {record.status}")
+            say(f"  {phase_of(record.plan, record.phase):<9} {record.status}")
             said_at = time.monotonic()
         told = len(record.decisions)
 
@@ -64,7 +65,7 @@ def _start(args: argparse.Namespace) -> int:
         ended = host_rollout(context, record, tell)
     report = finish_rollout(context, ended)
     emit(args, ended, f"{deciding_sentence(ended)}\nreport: {report}")
-    return {"promoted": 0, "aborted": EXIT_VERDICT_FAIL}.get(ended.phase.value, EXIT_NOT_ENOUGH_EVIDENCE)
+    return {"promoted": 0, "aborted": EXIT_VERDICT_FAIL}.get(outcome_of(ended), EXIT_NOT_ENOUGH_EVIDENCE)
 
 
 def _start_in_cluster(args: argparse.Namespace, context: Any, candidate: Any) -> int:
@@ -89,6 +90,7 @@ def _load(args: argparse.Namespace) -> Any:
 
 
 def _get(args: argparse.Namespace) -> int:
+    from fairlead.deploy.rollout.sentences import phase_of
     from fairlead.wiring.rollouts import summarize
 
     _, record = _load(args)
@@ -99,12 +101,15 @@ def _get(args: argparse.Namespace) -> int:
 
         screen.print(
             f"rollout {record.id}: version {record.candidate.version} against champion {record.champion.version}, "
-            f"[bold]{record.phase.value}[/bold], weight {record.weight:g} %, shadow {record.shadow_percent:g} %"
+            f"[bold]{phase_of(record.plan, record.phase)}[/bold], weight {record.weight:g} %, "
+            f"shadow {record.shadow_percent:g} %"
         )
         if record.pause_reason:
             screen.print(f"paused: {record.pause_reason}")
         if record.status:
             screen.print(record.status)
+        if record.recommends:
+            screen.print(f"recommended: {record.recommends}")
         table = Table("metric", "verdict", "observed", "bound", "requests", "why", box=None, pad_edge=False)
         for metric in record.last_metrics:
             observed = "" if metric.observed is None else f"{metric.observed:.4g}"
@@ -142,10 +147,12 @@ def _command(command: str) -> Any:
 
 SUBVERBS = {
     "start": SubVerb(
-        "start the rollout of a candidate, or take up the open one",
+        "start the rollout of a candidate, or take up the open one: a canary, an A/B test or a bandit, as declared",
         _start,
         _start_arguments,
-        "fairlead rollout start --version 3\nfairlead rollout start --version 4 --set deploy.rollout.shadow=off",
+        "fairlead rollout start --version 3\nfairlead rollout start --version 4 --set deploy.rollout.shadow=off\n"
+        "fairlead rollout start --version 4 --set deploy.rollout.steps=off --set deploy.rollout.label_horizon=1m "
+        "--set 'deploy.rollout.ab_test={metric: loss, max_keys: 50000, max_hours: 2}'",
     ),
     "get": SubVerb("where a rollout is", _get, _id_argument, "fairlead rollout get\nfairlead rollout get -o json"),
     "why": SubVerb("explain its decisions from the stored evidence", _why, _id_argument, "fairlead rollout why"),

@@ -159,4 +159,5 @@ def exit_code(results: dict[str, dict[str, Any]]) -> int:
         return EXIT_VERDICT_FAIL
     outcome = str(results.get("deploy", {}).get("outcome", ""))
     codes = {"aborted": EXIT_VERDICT_FAIL, "paused": EXIT_NOT_ENOUGH_EVIDENCE, "waiting": EXIT_NOT_ENOUGH_EVIDENCE}
+    codes["ended"] = EXIT_NOT_ENOUGH_EVIDENCE
     return codes.get(outcome, EXIT_OK)

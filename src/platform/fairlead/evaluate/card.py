@@ -18,9 +18,11 @@ def model_card(
     manifest: DatasetManifest,
     lineage: Mapping[str, object],
     noise: float | None = None,
+    numeric_noise: float | None = None,
 ) -> str:
     """The card of one version of `model`: data, metrics with intervals, baselines, slices, gates, limits, lineage.
-    `noise` is the mean absolute difference of scores between two trainings that differ by their seed."""
+    `noise` is the mean absolute difference of scores between two trainings that differ by their seed, `numeric_noise`
+    that of the model from itself."""
     parts = [
         f"# {model}",
         _purpose(manifest, evaluation),
@@ -35,7 +37,7 @@ def model_card(
         "## Gates",
         _gates(evaluation),
         "## Limits",
-        _limits(evaluation, manifest, noise),
+        _limits(evaluation, manifest, noise, numeric_noise),
         "## Lineage",
         _lineage(lineage, manifest),
     ]
@@ -111,7 +113,7 @@ def _gates(evaluation: Evaluation) -> str:
     return _table(("gate", "verdict", "why"), [(gate.name, gate.verdict.value, gate.why) for gate in evaluation.gates])
 
 
-def _limits(evaluation: Evaluation, manifest: DatasetManifest, noise: float | None) -> str:
+def _limits(evaluation: Evaluation, manifest: DatasetManifest, noise: float | None, numeric: float | None) -> str:
     limits = [
         f"The numbers hold for rows like the {evaluation.split} rows"
         + (", which are later than all training rows" if manifest.split_by == "time" else "")
@@ -122,6 +124,10 @@ def _limits(evaluation: Evaluation, manifest: DatasetManifest, noise: float | No
         limits.append(
             f"Training again with another seed moves a score by {noise:.4f} on average: "
             "smaller differences mean nothing."
+        )
+    if numeric is not None:
+        limits.append(
+            f"Asked row by row and all at once, it differs from itself by {numeric:.2g} on average (expected: 0)."
         )
     if evaluation.random_split_auc is not None:
         limits.append(

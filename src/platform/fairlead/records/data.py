@@ -94,11 +94,16 @@ class Statistics:
     """The columns of one split (or of live traffic), and the noise of retraining when the model was trained twice.
 
     `retraining_noise` is the mean absolute difference of the scores of two models trained on the same data with
-    another seed, on the validation split; None when not measured."""
+    another seed, on the validation split, `retraining_flips` the share of labels that it changes, and `slice_noise` the
+    same difference by "column=value" of declared columns; `numeric_noise` is that of the model from itself, asked row
+    by row and all at once (expected: 0). None when not measured."""
 
     rows: int
     columns: Mapping[str, ColumnStatistics]
     retraining_noise: float | None = None
+    retraining_flips: float | None = None
+    numeric_noise: float | None = None
+    slice_noise: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 LATENCY_BINS_PER_E = 40.0
 """Latency bins per factor of e: neighbouring edges differ by 2.5 %."""
+MOST_VALUES = 15
+"""Values of a declared column that get evidence of their own; all others are one more, `OTHER_VALUES`."""
+OTHER_VALUES = "(other)"
 _LOWEST_BIN, _HIGHEST_BIN = -461, 276  # 10 microseconds, 1,000 s: what lies outside is counted in the end bins
 
 
@@ -79,6 +82,22 @@ class RunningRate:
     def rate(self) -> float:
         """The share so far; 0 before the first."""
         return self.events / self.n if self.n else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """What became of answers that a label was waited for, with a declared horizon: `exposed` units whose horizon is
+    over, `labelled` ones among them, and `late` labels, which came after their horizon and are no evidence."""
+
+    exposed: int = 0
+    labelled: int = 0
+    late: int = 0
+
+    def plus(self, other: "LabelCounts", sign: int = 1) -> "LabelCounts":
+        """The sum, or with `sign` -1 the difference."""
+        return LabelCounts(
+            self.exposed + sign * other.exposed, self.labelled + sign * other.labelled, self.late + sign * other.late
+        )
 
 
 def latency_bin(seconds: float) -> int:

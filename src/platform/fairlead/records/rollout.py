@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from fairlead.records.course import CoursePart
 from fairlead.records.data import SkewFinding
-from fairlead.records.evidence import LatencyCounts, MetricVerdict, RunningMean, RunningRate
+from fairlead.records.evidence import LabelCounts, LatencyCounts, MetricVerdict, RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
+from fairlead.records.trial import KeyOutcomes, TrialPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,9 @@ class RolloutPlan:
     same minutes; no quantiles: not compared.
     max_loss_increase: margin on the paired Brier (or squared-error) difference once labels arrive.
     min_requests: candidate requests (or pairs) per step before a PASS may count.
+    label_horizon_seconds: how long a label may take; an answer counts in the loss once that is over. None: at once.
+    slices: columns whose values are compared on their own in the shadow, with bounds `slice_factor` times as wide.
+    trial: an A/B test or a bandit in place of the canary steps; `steps` is then the share that it begins with.
     """
 
     shadow_percent: float
@@ -47,6 +51,10 @@ class RolloutPlan:
     latency_quantiles: tuple[float, ...] = ()
     max_latency_increase: float = 1.25
     min_latency_increase_ms: float = 0.0
+    label_horizon_seconds: float | None = None
+    slices: tuple[str, ...] = ()
+    slice_factor: float = 2.0
+    trial: TrialPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,9 @@ class ArmEvidence:
     answered garbage, whether or not a user saw it, a key once per release. `attempts`: the same, a key once per minute,
     for the tests that must see a fault that starts late (None: as `failures`). `slow`: calls over the latency bound.
     `latency`: of calls that are at least the declared spacing apart. `loss`: Brier or squared error per labelled
-    request."""
+    request whose key chose the arm, so that both arms' are of the same time; with a label horizon, of those whose
+    horizon is over, which `labels` accounts for. `keys`: what an A/B test or a bandit counts (see
+    `fairlead.serve.trial`)."""
 
     digest: str
     requests: int = 0
@@ -67,6 +77,8 @@ class ArmEvidence:
     latency_p99_ms: float | None = None
     latency: LatencyCounts = field(default_factory=LatencyCounts)
     attempts: RunningRate | None = None
+    labels: LabelCounts = field(default_factory=LabelCounts)
+    keys: KeyOutcomes | None = None
 
     @property
     def tried(self) -> RunningRate:
@@ -75,10 +87,20 @@ class ArmEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceEvidence:
+    """Pairs of one slice, as in PairEvidence."""
+
+    flips: RunningRate = field(default_factory=RunningRate)
+    difference: RunningMean = field(default_factory=RunningMean)
+    loss_difference: RunningMean = field(default_factory=lambda: RunningMean(low=-1.0, high=1.0))
+
+
+@dataclass(frozen=True, slots=True)
 class PairEvidence:
     """Champion and candidate on the same request, each key counted once (`requests`: all). `difference` is
-    |score_c - score_b| in [0, 1]; `loss_difference` (candidate minus champion, in [-1, 1]) once the label arrived;
-    `dropped` shadow copies count, and never delay."""
+    |score_c - score_b| in [0, 1]; `loss_difference` (candidate minus champion, in [-1, 1]) once the label arrived, or
+    with a label horizon once that is over, which `labels` accounts for; `dropped` shadow copies count, and never
+    delay. `slices`: the same pairs by "column=value" of the declared columns."""
 
     champion_digest: str
     candidate_digest: str
@@ -89,6 +111,8 @@ class PairEvidence:
     shadow_slow: RunningRate = field(default_factory=RunningRate)
     dropped: int = 0
     requests: int = 0
+    labels: LabelCounts = field(default_factory=LabelCounts)
+    slices: Mapping[str, SliceEvidence] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +125,9 @@ class ServingEvidence:
     within one `instance`, an identity that a restarted process does not share. `candidate` and `pairs` are None
     without a candidate. Calls that copy a request for the shadow count in `pairs` only, never in `candidate`.
     `split`: keys that chose an arm by their hash since the release was taken, `events` of them the candidate's.
-    `feedback` counts labels: joined, unknown, duplicate, changed; only joined ones are evidence. `error` says what a
-    replica could not do (the newest champion's bundle is damaged, say) while it keeps what it had.
+    `feedback` counts labels: joined, unknown, duplicate, changed, late; only joined ones are evidence. `error` says
+    what a replica could not do (the newest champion's bundle is damaged, say) while it keeps what it had. `outcomes`:
+    what became of the outcomes of an A/B test or a bandit, by `records.trial.WORDS`.
     """
 
     release: Release
@@ -119,6 +144,7 @@ class ServingEvidence:
     feedback: Mapping[str, int] = field(default_factory=dict)
     error: str = ""
     split: RunningRate | None = None
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +160,19 @@ class Tally:
 @dataclass(frozen=True, slots=True)
 class Detectors:
     """The restarting detectors of one step or of the watch: log R of each (see `fairlead.deploy.statistics.detector`)
-    at the time `at`. `since` is when the step began: another step starts with empty ones."""
+    at the time `at`. `since` is when the step began: another step starts with empty ones. `latency`: one for each
+    quantile of the plan. `loss`: one for each strength of `statistics.mean_shifts`, at the time `loss_at`, when the
+    sums of losses were `loss_sums`; (n, total, variance) of candidate and champion, or of pairs in the watch."""
 
     since: str = ""
     at: str = ""
     failures: float = -1e4
     slow: float = -1e4
     blame: float = -1e4
+    latency: tuple[float, ...] = ()
+    loss: tuple[float, ...] = ()
+    loss_at: str = ""
+    loss_sums: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +181,9 @@ class Observation:
     why something could not be read; evidence is only valid when its digests are the rollout's own.
     `user_failures` counts answers with status >= 500 that a user saw since the server began to count. `instance`
     changes when the counters start anew. `candidate_error`: the candidate cannot be brought up, for good.
-    `split`: as in ServingEvidence.
+    `split`, `outcomes`: as in ServingEvidence.
+    `numeric_noise`: how far a model is from itself (expected: 0); `slice_noise`: the noise of retraining by slice,
+    where it was measured.
     `skew_expected`: live features are being compared with training statistics, so a finding must come. `note`: what
     the servers complain about, beside the candidate. `foreign` names somebody else's change of traffic, where the
     backend numbers changes by itself."""
@@ -170,6 +204,9 @@ class Observation:
     note: str = ""
     split: RunningRate | None = None
     foreign: str = ""
+    slice_noise: Mapping[str, float] = field(default_factory=dict)
+    numeric_noise: float | None = None
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Phase(enum.StrEnum):
@@ -237,7 +274,11 @@ class RolloutRecord:
     controller's by it. `hosted_since` is when that run began: what nobody looked at before is no silence. `overruled`:
     somebody else's change of traffic that the last decision was made in sight of; it is set right, where another one
     would be respected. `left_instances` are the last server processes whose counters were left for another's. `course`
-    is how the evidence grew, for people only."""
+    is how the evidence grew, for people only.
+
+    An A/B test or a bandit began at `trial_since` and had lasted `trial_seconds` at the last look. The last allocation
+    of a bandit was number `allocated`, made on `allocated_keys`. At its end `result` says what it found ("candidate",
+    "champion", "same", "no_winner", "invalid"), `recommends` what follows."""
 
     id: str
     model: str
@@ -283,3 +324,9 @@ class RolloutRecord:
     overruled: str = ""
     left_instances: tuple[str, ...] = ()
     course: tuple[CoursePart, ...] = ()
+    trial_since: str = ""
+    trial_seconds: float = 0.0
+    allocated: int = 0
+    allocated_keys: int = 0
+    result: str = ""
+    recommends: str = ""

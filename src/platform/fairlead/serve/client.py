@@ -82,6 +82,13 @@ class ServingClient:
         document = {"labels": [{"request_id": identity, "label": label} for identity, label in labels]}
         return self._call("POST", "/fairlead/v1/feedback", document)
 
+    def outcomes(self, metric: str, values: Mapping[str, float]) -> dict[str, int]:
+        """Post what an A/B test or a bandit compares, by key: the value of `serve.sticky`, else the request id. Gives
+        how many were joined and what became of the others (`records.trial.WORDS`)."""
+        posted = [{"key": key, "metric": metric, "value": value} for key, value in values.items()]
+        found: dict[str, int] = self._call("POST", "/fairlead/v1/feedback", {"outcomes": posted})["outcomes"]
+        return found
+
     def ready(self) -> bool:
         """Does a server answer there, and can it serve?"""
         try:

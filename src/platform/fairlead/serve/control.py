@@ -15,13 +15,15 @@ from typing import Any, Protocol
 
 from fairlead.errors import BundleDamaged
 from fairlead.logs import get_logger
-from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate
 from fairlead.records.release import Arm, Release
-from fairlead.records.rollout import ArmEvidence, PairEvidence, ServingEvidence
-from fairlead.serve.evidence import CallCounts, EvidenceDelta, Outcome, PairDelta, score_loss
+from fairlead.records.rollout import ArmEvidence, ServingEvidence
+from fairlead.records.trial import WORDS
+from fairlead.serve.evidence import EvidenceDelta
+from fairlead.serve.evidence_sums import EvidenceSums
+from fairlead.serve.messages import Labels
 from fairlead.serve.metric_sums import Counted, MetricSums, add_counted
 from fairlead.serve.release_store import ReleaseStore
-from fairlead.serve.units import BLOCK_SECONDS, Seen
+from fairlead.serve.trial import Posted, Trial
 
 _log = get_logger(__name__)
 
@@ -61,40 +63,6 @@ class Orders:
 
 
 @dataclass(slots=True)
-class Labels:
-    """Labels as a replica understood them: class indices, or values with the `scale` of their errors."""
-
-    items: list[tuple[str, float]]
-    scale: float = 1.0
-
-
-@dataclass(slots=True)
-class _Arm:
-    calls: CallCounts = field(default_factory=CallCounts)
-    total: int = 0
-    attempts: RunningRate = field(default_factory=RunningRate)
-    loss: RunningMean = field(default_factory=RunningMean)
-
-
-@dataclass(slots=True)
-class _Pair:
-    flips: RunningRate = field(default_factory=RunningRate)
-    difference: RunningMean = field(default_factory=RunningMean)
-    requests: int = 0
-    loss_difference: RunningMean = field(default_factory=lambda: RunningMean(low=-1.0, high=1.0))
-    failures: RunningRate = field(default_factory=RunningRate)
-    slow: RunningRate = field(default_factory=RunningRate)
-    dropped: int = 0
-
-
-@dataclass(slots=True)
-class _Remembered:
-    outcome: Outcome
-    rollout: str
-    label: float | None = None
-
-
-@dataclass(slots=True)
 class _Replica:
     generation: int
     seen: float
@@ -114,11 +82,9 @@ class ControlState:
         outcomes_kept: int = 100_000,
     ) -> None:
         self._monotonic = monotonic
-        self._outcomes_kept = outcomes_kept
         self._process = uuid.uuid4().hex[:12]
         self._releases: dict[int, Release] = {release.generation: release}
         self._replicas: dict[str, _Replica] = {}
-        self._outcomes: dict[str, _Remembered] = {}
         self._recent: deque[tuple[float, int]] = deque()
         self._total = 0
         self._counted: Counted = {}
@@ -126,7 +92,9 @@ class ControlState:
         self.candidate_ready = False
         self.candidate_error = ""
         self.problem = ""
-        self._start_sums()
+        self._trial = Trial(release.outcome) if release.outcome is not None else None
+        self._sums = EvidenceSums(release.rollout, outcomes_kept)
+        self._sums.label_horizon, self._sums.columns = release.label_horizon_seconds, release.slices
 
     # --- releases ----------------------------------------------------------------------------------------------------
     def check(self, release: Release) -> bool:
@@ -149,8 +117,7 @@ class ControlState:
         fresh = release.rollout != self.wanted.rollout
         other = _digest(release.candidate) != _digest(self.wanted.candidate)
         if _traffic(release) != _traffic(self.wanted):  # each key counts again
-            self._seen.clear()
-            self._split = RunningRate()
+            self._sums.count_keys_again()
         self.wanted = release
         self._releases[release.generation] = release
         while len(self._releases) > _RELEASES_KEPT:
@@ -158,7 +125,11 @@ class ControlState:
         if other:
             self.candidate_ready, self.candidate_error = False, ""
         if fresh:
-            self._start_sums()
+            self._sums.start(release.rollout)
+            self._trial = None
+        if release.outcome is not None and (self._trial is None or self._trial.rule != release.outcome):
+            self._trial = Trial(release.outcome)
+        self._sums.label_horizon, self._sums.columns = release.label_horizon_seconds, release.slices
 
     def applied(self) -> Release | None:
         """The release that every live replica confirmed, or None before the first did."""
@@ -181,7 +152,13 @@ class ControlState:
         self._replicas[report.replica] = _Replica(report.generation, now, report.error, report.candidate, report.gauges)
         add_counted(self._counted, report.counted)
         for delta in report.deltas:
-            self._count(delta, now)
+            self._total += delta.answers
+            if delta.answers:
+                self._recent.append((now, delta.answers))
+            self._sums.count(delta, self.wanted.candidate_weight, now)
+            if self._trial is not None and delta.rollout == self.wanted.rollout:
+                self._trial.meet(delta.met, now)
+        self._sums.mature(now)
         return Orders(self.wanted, self.candidate_ready)
 
     def leave(self, replica: str) -> None:
@@ -200,151 +177,47 @@ class ControlState:
             del self._replicas[name]
 
     # --- evidence ----------------------------------------------------------------------------------------------------
-    def _start_sums(self) -> None:
-        self._arms: dict[str, _Arm] = {}
-        self._pairs: dict[tuple[str, str], _Pair] = {}
-        self._user_failures = 0
-        self._seen, self._seen_lately, self._block = Seen(), Seen(), 0
-        self._split = RunningRate()
-        self._feedback = {"joined": 0, "unknown": 0, "duplicate": 0, "changed": 0}
-        self._epoch = uuid.uuid4().hex[:6]
-
-    def _count(self, delta: EvidenceDelta, now: float) -> None:
-        self._total += delta.answers
-        if delta.answers:
-            self._recent.append((now, delta.answers))
-        self._remember(delta.outcomes, delta.rollout)
-        if delta.rollout != self.wanted.rollout:
-            return  # counted under an earlier rollout: no evidence for this one
-        self._user_failures += delta.user_failures
-        block = int(now // BLOCK_SECONDS)
-        if block != self._block:
-            self._block = block
-            self._seen_lately.clear()
-        for digest, counts in delta.calls.items():
-            self._count_calls(digest, self._arms.setdefault(digest, _Arm()), counts)
-        for key, events in delta.pairs.items():
-            self._count_pairs(key, self._pairs.setdefault(key, _Pair()), events)
-        exposure = delta.exposed.get(self.wanted.candidate_weight)
-        if exposure is not None:
-            new = [chosen for slot, chosen in exposure.keyed if self._seen.first("split", slot)]
-            self._split.n += exposure.total + len(new)
-            self._split.events += exposure.candidate + sum(new)
-
-    def _count_calls(self, digest: str, arm: _Arm, counts: CallCounts) -> None:
-        keyed, counts.keyed = counts.keyed, []
-        arm.total += counts.requests + len(keyed)
-        arm.attempts.n += counts.requests
-        arm.attempts.events += counts.failures
-        arm.calls.merge(counts)
-        for slot, failed, slow, index in keyed:
-            if self._seen_lately.first(digest, slot):
-                arm.attempts.n += 1
-                arm.attempts.events += failed
-            if self._seen.first(digest, slot):
-                arm.calls.take(failed=failed, slow=slow, index=index)
-
-    def _count_pairs(self, key: tuple[str, str], pair: _Pair, events: PairDelta) -> None:
-        name = f"{key[0]} {key[1]}"
-        new = [index for index, slot in enumerate(events.slots) if self._seen.first(name, slot)]
-        pair.requests += events.calls
-        pair.flips.n += len(new)
-        pair.flips.events += sum(events.flips[index] for index in new)
-        pair.difference.add(events.differences[index] for index in new)
-        pair.failures.n += events.calls
-        pair.failures.events += events.failures
-        pair.slow.n += events.calls
-        pair.slow.events += events.slow
-        pair.dropped += events.dropped
-
-    def _remember(self, outcomes: Sequence[Outcome], rollout: str) -> None:
-        kept = self._outcomes
-        for outcome in outcomes:
-            known = kept.get(outcome.id)
-            if known is None or known.label is None:
-                kept.pop(outcome.id, None)
-                kept[outcome.id] = _Remembered(outcome, rollout)
-        for identity in list(kept)[: max(0, len(kept) - self._outcomes_kept)]:
-            del kept[identity]
-
     def feedback(self, labels: Labels) -> dict[str, int]:
-        """Join labels with outcomes by request id. Only labels that are joined for the first time are evidence."""
-        counts = {"joined": 0, "unknown": 0, "duplicate": 0, "changed": 0}
-        for identity, label in labels.items:
-            known = self._outcomes.get(identity)
-            if known is None:
-                counts["unknown"] += 1
-            elif known.label is not None:
-                counts["duplicate" if known.label == label else "changed"] += 1
-            else:
-                known.label = label
-                counts["joined"] += 1
-                if known.rollout == self.wanted.rollout:
-                    self._judge(known.outcome, label, labels.scale)
-        for name, count in counts.items():
-            self._feedback[name] += count
-        return counts
+        """Join labels with answers by request id. Only labels that are joined for the first time are evidence."""
+        if self._trial is not None:
+            for identity, label in labels.items:
+                self._trial.label(identity, label, labels.scale, self._monotonic())
+        return self._sums.feedback(labels, self._monotonic())
 
-    def _judge(self, outcome: Outcome, label: float, scale: float) -> None:
-        if not self._seen.first(f"label {outcome.digest}", outcome.slot):
-            return  # another row of a request, or another request of a key, that has had its say
-        loss = score_loss(outcome.score, label, scale)
-        self._arms.setdefault(outcome.digest, _Arm()).loss.add((loss,))
-        if outcome.shadow_score is not None:
-            pair = self._pairs.setdefault((outcome.digest, outcome.shadow_digest), _Pair())
-            pair.loss_difference.add((score_loss(outcome.shadow_score, label, scale) - loss,))
+    def outcomes(self, posted: Sequence[Posted]) -> dict[str, int]:
+        """Join outcomes with the keys of the A/B test or the bandit; without one, none is declared."""
+        if self._trial is None:
+            return dict.fromkeys(WORDS, 0) | {"not_declared": len(posted)}
+        return self._trial.outcomes(posted, self._monotonic())
 
     def evidence(self) -> ServingEvidence:
         """Everything that was counted for the release that is applied."""
+        self._sums.mature(self._monotonic())
+        if self._trial is not None:
+            self._trial.ripen(self._monotonic())
         applied = self.applied() or self.wanted
-        candidate = applied.candidate
-        errors = self._errors()
+        candidate, sums = applied.candidate, self._sums
         return ServingEvidence(
             release=applied,
             candidate_ready=self.candidate_callable(),
             candidate_error=self.candidate_error,
-            champion=self._arm_evidence(applied.champion.digest),
-            candidate=self._arm_evidence(candidate.digest) if candidate else None,
-            pairs=self._pair_evidence(applied.champion.digest, candidate.digest) if candidate else None,
-            user_failures=self._user_failures,
+            champion=self._arm(applied.champion),
+            candidate=self._arm(candidate) if candidate else None,
+            pairs=sums.pair(applied.champion.digest, candidate.digest) if candidate else None,
+            user_failures=sums.user_failures,
             requests_per_second=self._rate(),
-            instance=f"{self._process}-{self._epoch}",
+            instance=f"{self._process}-{sums.epoch}",
             requests_total=self._total,
             replicas=len(self._replicas),
-            feedback=dict(self._feedback),
-            error="; ".join(errors),
-            split=replace(self._split) if 0 < self.wanted.candidate_weight < 100 else None,
+            feedback=sums.feedback_counts(),
+            error="; ".join(self._errors()),
+            split=sums.split() if 0 < self.wanted.candidate_weight < 100 else None,
+            outcomes=dict(self._trial.counts) if self._trial is not None else {},
         )
 
-    def _arm_evidence(self, digest: str) -> ArmEvidence:
-        arm = self._arms.get(digest, _Arm())
-        calls = arm.calls
-        latency = LatencyCounts.of(calls.latency)
-        return ArmEvidence(
-            digest=digest,
-            requests=arm.total,
-            failures=RunningRate(calls.requests, calls.failures),
-            slow=RunningRate(calls.requests, calls.slow),
-            loss=arm.loss,
-            latency_p50_ms=latency.quantile_ms(0.5),
-            latency_p99_ms=latency.quantile_ms(0.99),
-            latency=latency,
-            attempts=arm.attempts,
-        )
-
-    def _pair_evidence(self, champion: str, candidate: str) -> PairEvidence:
-        pair = self._pairs.get((champion, candidate), _Pair())
-        return PairEvidence(
-            champion_digest=champion,
-            candidate_digest=candidate,
-            flips=pair.flips,
-            difference=pair.difference,
-            loss_difference=pair.loss_difference,
-            shadow_failures=pair.failures,
-            shadow_slow=pair.slow,
-            dropped=pair.dropped,
-            requests=pair.requests,
-        )
+    def _arm(self, arm: Arm) -> ArmEvidence:
+        keys = self._trial.of(arm.digest) if self._trial is not None else None
+        return replace(self._sums.arm(arm.digest), keys=keys)
 
     def _errors(self) -> list[str]:
         problem = [self.problem] if self.problem else []

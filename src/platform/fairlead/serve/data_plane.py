@@ -145,13 +145,14 @@ class DataPlane:
             exchange.rollout = rollout
             exchange.slow_seconds = live.slow_seconds
             if live.candidate is not None:
-                exchange.candidate = live.candidate_arm
+                exchange.candidate, exchange.slices = live.candidate_arm, live.release.slices
                 exchange.body, exchange.quarantine = body, live.quarantine
                 sticky = key or self._key_of(parsed, given)
                 chosen = arm or self._arm_of(live, sticky or identity)
                 exchange.key = sticky
                 if arm is None and 0 < live.weight < 100:
                     exchange.weight, exchange.chosen = live.weight, chosen == "candidate"
+                    exchange.tried = live.release.outcome is not None
                 if chosen == "candidate":
                     await self._ask_candidate(live.candidate, exchange, started)
             if exchange.answer is None:

@@ -58,12 +58,13 @@ class CallCounts:
 
 @dataclass(slots=True)
 class PairDelta:
-    """Shadow copies of one pair of models. `differences`, `flips` and `slots` have one entry per request: of several
-    rows, one is taken by the hash of the request's id."""
+    """Shadow copies of one pair of models. `differences`, `flips`, `slots` and `values` (of the columns that make
+    slices) have one entry per request: of several rows, one is taken by the hash of the request's id."""
 
     differences: list[float] = field(default_factory=list)
     flips: list[bool] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
+    values: list[tuple[str, ...]] = field(default_factory=list)
     calls: int = 0
     failures: int = 0
     slow: int = 0
@@ -74,6 +75,7 @@ class PairDelta:
         self.differences += other.differences
         self.flips += other.flips
         self.slots += other.slots
+        self.values += other.values
         self.calls += other.calls
         self.failures += other.failures
         self.slow += other.slow
@@ -107,7 +109,8 @@ class Exposure:
 @dataclass(slots=True)
 class Outcome:
     """One answered row that a label may come for: who answered what, what the shadow would have answered, and which
-    unit of evidence it is (`slot`)."""
+    unit of evidence it is (`slot`). `drawn`: its key chose the arm while both answered, so that the arms' answers are
+    of the same time (or there is no rollout, and nothing to compare). `values`: of the columns that make slices."""
 
     id: str
     digest: str
@@ -115,6 +118,25 @@ class Outcome:
     shadow_digest: str = ""
     shadow_score: Score | None = None
     slot: int = OWN
+    drawn: bool = True
+    values: tuple[str, ...] = ()
+
+    @property
+    def compares(self) -> bool:
+        """True when it says something of one model against the other."""
+        return self.drawn or self.shadow_score is not None
+
+
+@dataclass(slots=True)
+class Met:
+    """A key of an A/B test or a bandit: which model it was sent to, by which of its requests, and what that one was
+    answered (None: not by a model). `unit` names the key, `slot` is its place (see `fairlead.serve.units`)."""
+
+    unit: str
+    slot: int
+    digest: str
+    requests: tuple[str, ...]
+    score: Score | None
 
 
 @dataclass(slots=True)
@@ -128,6 +150,7 @@ class EvidenceDelta:
     pairs: dict[tuple[str, str], PairDelta] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     exposed: dict[float, Exposure] = field(default_factory=dict)
+    met: list[Met] = field(default_factory=list)
 
     def expose(self, weight: float) -> Exposure:
         """Who was sent where at `weight` percent."""
@@ -161,6 +184,7 @@ class EvidenceDelta:
         self.outcomes += later.outcomes
         for weight, exposure in later.exposed.items():
             self.expose(weight).merge(exposure)
+        self.met += later.met
 
 
 def score_difference(first: Score, second: Score, scale: float) -> float:

@@ -40,8 +40,10 @@ class Exchange:
         "shadow_dropped",
         "shadow_failed",
         "shadow_seconds",
+        "slices",
         "slow_seconds",
         "status",
+        "tried",
         "weight",
     )
 
@@ -54,6 +56,7 @@ class Exchange:
         self.key = ""  # what may come again; "" for a request id that the server made up
         self.weight = 0.0  # at which the key chose its arm; 0 where the client or nobody chose
         self.chosen = False  # True: the candidate
+        self.tried = False  # its key takes part in an A/B test or a bandit
         self.candidate: Arm | None = None
         self.arm = "champion"
         self.answered_by: Arm = model.arm
@@ -61,6 +64,7 @@ class Exchange:
         self.fallback = False
         self.status = 200
         self.seconds = 0.0
+        self.slices: tuple[str, ...] = ()  # columns whose values get evidence of their own
         self.slow_seconds = 1.0
         self.champion_seconds = -1.0
         self.champion_failed = False

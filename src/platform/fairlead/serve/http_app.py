@@ -17,13 +17,15 @@ from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.batcher import THREAD_PREFIX
 from fairlead.serve.candidate import CandidatePort, LocalCandidate
 from fairlead.serve.candidate_process import ProcessHost
-from fairlead.serve.control import Control, ControlState, Labels, Orders, ReplicaReport
+from fairlead.serve.control import Control, ControlState, Orders, ReplicaReport
 from fairlead.serve.listening import bind
+from fairlead.serve.messages import Labels
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.routes import HttpApp
 from fairlead.serve.server import ModelCache, Server
 from fairlead.serve.token import ensure_token, read_token
+from fairlead.serve.trial import Posted
 from fairlead.spec.serve import Serve
 from fairlead.store.opening import open_store
 from fairlead.store.protocol import Store
@@ -60,6 +62,10 @@ class LocalControl:
     async def feedback(self, labels: Labels) -> dict[str, int]:
         """See ControlPort."""
         return self._control.state.feedback(labels)
+
+    async def outcomes(self, posted: list[Posted]) -> dict[str, int]:
+        """See ControlPort."""
+        return self._control.state.outcomes(posted)
 
 
 class LocalHost:

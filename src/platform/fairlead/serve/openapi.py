@@ -4,6 +4,8 @@ from typing import Any
 
 from fairlead import __version__
 from fairlead.records.model import Field, Signature
+from fairlead.records.trial import WORDS
+from fairlead.serve.awaited_labels import RESULTS
 
 _ERROR = {
     "description": "Refused; `field` names what to change.",
@@ -172,14 +174,42 @@ def _schemas(signature: Signature) -> dict[str, Any]:
                         "required": ["request_id", "label"],
                         "additionalProperties": False,
                     },
-                }
+                },
+                "outcomes": _outcomes_schema(),
             },
-            "required": ["labels"],
+            "anyOf": [{"required": ["labels"]}, {"required": ["outcomes"]}],
             "additionalProperties": False,
         },
-        "LabelCounts": _object({name: {"type": "integer"} for name in ("joined", "unknown", "duplicate", "changed")}),
+        "LabelCounts": {
+            "type": "object",
+            "properties": {
+                **{name: {"type": "integer"} for name in RESULTS},
+                "outcomes": _object({name: {"type": "integer"} for name in WORDS}),
+            },
+        },
         "Release": {"type": "object", "required": ["model", "generation", "champion"]},
         "ReleaseView": {"type": "object", "required": ["wanted", "applied", "candidate_ready", "replicas", "error"]},
+    }
+
+
+def _outcomes_schema() -> dict[str, Any]:
+    """What an A/B test or a bandit compares, by key, or by the request that a key was met by."""
+    name = {"type": "string", "minLength": 1}
+    return {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "properties": {
+                "key": name,
+                "request_id": name,
+                "metric": name,
+                "value": {"anyOf": [{"type": "number"}, {"type": "boolean"}]},
+            },
+            "required": ["metric", "value"],
+            "oneOf": [{"required": ["key"]}, {"required": ["request_id"]}],
+            "additionalProperties": False,
+        },
     }
 
 

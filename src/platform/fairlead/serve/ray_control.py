@@ -10,11 +10,13 @@ from ray.serve.schema import ApplicationStatus
 from fairlead.errors import ServeError
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
-from fairlead.serve.control import Control, ControlState, Labels, Orders, ReleaseRefused, ReplicaReport
+from fairlead.serve.control import Control, ControlState, Orders, ReleaseRefused, ReplicaReport
+from fairlead.serve.messages import Labels
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.ray_candidate import CandidateModel
 from fairlead.serve.ray_names import candidate_app, candidate_prefix, control_app
 from fairlead.serve.release_store import ReleaseStore
+from fairlead.serve.trial import Posted
 from fairlead.store.opening import open_store
 
 Refused = tuple[int, str, str]
@@ -118,6 +120,10 @@ class ControlDeployment:
         """See ControlPort."""
         return self._control.state.feedback(labels)
 
+    async def outcomes(self, posted: list[Posted]) -> dict[str, int]:
+        """See ControlPort."""
+        return self._control.state.outcomes(posted)
+
 
 class RayControl:
     """A `ControlPort` over an application handle."""
@@ -154,4 +160,9 @@ class RayControl:
     async def feedback(self, labels: Labels) -> dict[str, int]:
         """See ControlPort."""
         counts: dict[str, int] = await self._handle.feedback.remote(labels)
+        return counts
+
+    async def outcomes(self, posted: list[Posted]) -> dict[str, int]:
+        """See ControlPort."""
+        counts: dict[str, int] = await self._handle.outcomes.remote(posted)
         return counts

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 
-from fairlead.serve.evidence import EvidenceDelta, Outcome, merge_deltas, score_difference
+from fairlead.serve.evidence import EvidenceDelta, Met, Outcome, merge_deltas, score_difference
 from fairlead.serve.exchange import Exchange
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.request_log import RequestLog
+from fairlead.serve.slices import values_of
 from fairlead.serve.units import NONE, OWN, SPACING_SECONDS, slot_of
 
 _SLICE = 32
@@ -65,8 +66,10 @@ class Recorder:
                 del pair.differences[: max(0, len(pair.differences) - 50_000)]
                 del pair.flips[: max(0, len(pair.flips) - 50_000)]
                 del pair.slots[: max(0, len(pair.slots) - 50_000)]
+                del pair.values[: max(0, len(pair.values) - 50_000)]
             for counts in delta.calls.values():
                 del counts.keyed[: max(0, len(counts.keyed) - 50_000)]
+            del delta.met[: max(0, len(delta.met) - 50_000)]
             for exposure in delta.exposed.values():
                 del exposure.keyed[: max(0, len(exposure.keyed) - 50_000)]
         self._sealed = merged[-self._deltas_kept :]
@@ -86,6 +89,8 @@ class Recorder:
         slot = slot_of(exchange.key) if exchange.key else OWN
         if exchange.weight > 0:
             delta.expose(exchange.weight).add(slot, exchange.chosen)
+            if exchange.tried and exchange.status != 400:  # what no model can read is nobody's
+                self._meet(delta, exchange, slot)
         if exchange.champion_seconds >= 0:
             seconds, digest = exchange.champion_seconds, model.arm.digest
             delta.call(digest).add(
@@ -107,17 +112,29 @@ class Recorder:
         if exchange.answer is not None and not exchange.fallback:
             self._note_answer(delta, exchange, slot)
 
+    def _meet(self, delta: EvidenceDelta, exchange: Exchange, slot: int) -> None:
+        """The key of a trial, and the row whose label may be its outcome."""
+        arm = exchange.candidate if exchange.chosen and exchange.candidate is not None else exchange.model.arm
+        identities = exchange.row_ids()
+        taken = 0 if len(identities) == 1 else slot_of(exchange.id) % len(identities)
+        requests = (exchange.id,) if len(identities) == 1 else (exchange.id, identities[taken])
+        answer = None if exchange.fallback else exchange.answer
+        score = answer.scores[taken] if answer is not None else None
+        delta.met.append(Met(exchange.key or exchange.id, slot, arm.digest, requests, score))
+
     def _note_answer(self, delta: EvidenceDelta, exchange: Exchange, slot: int) -> None:
         """The rows that labels may come for, and the pair of answers where there is one."""
         model, candidate, answer, shadow = exchange.model, exchange.candidate, exchange.answer, exchange.shadow_answer
         if answer is None:
             return
         digest, identities = exchange.answered_by.digest, exchange.row_ids()
+        drawn = exchange.weight > 0 or not exchange.rollout
         taken = 0 if len(identities) == 1 else slot_of(exchange.id) % len(identities)
         for index, (identity, score) in enumerate(zip(identities, answer.scores, strict=True)):
-            outcome = Outcome(identity, digest, score, slot=slot if index == taken else NONE)
+            outcome = Outcome(identity, digest, score, slot=slot if index == taken else NONE, drawn=drawn)
             if shadow is not None and candidate is not None:
                 outcome.shadow_digest, outcome.shadow_score = candidate.digest, shadow.scores[index]
+                outcome.values = values_of(exchange.slices, exchange.rows[index])
             delta.outcomes.append(outcome)
         if candidate is None or (exchange.shadow_seconds < 0 and not exchange.shadow_dropped):
             return
@@ -133,6 +150,7 @@ class Recorder:
             labels, others = answer.labels, shadow.labels
             pair.flips.append(labels is not None and others is not None and labels[taken] != others[taken])
             pair.slots.append(slot)
+            pair.values.append(values_of(exchange.slices, exchange.rows[taken]))
 
     def _is_apart(self, digest: str, at: float) -> bool:
         """True when a call is far enough from the last of its model whose latency counted."""

@@ -4,6 +4,8 @@ import math
 import re
 
 from fairlead.records.release import Arm, Release
+from fairlead.records.trial import OutcomeRule
+from fairlead.spec.deploy import MOST_SLICE_COLUMNS
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -27,12 +29,31 @@ def check_release(release: Release) -> tuple[str, str] | None:
             return name, f"{name} must be 0 to 100"
         if value and release.candidate is None:
             return name, f"{name} must be 0 without a candidate"
-    bound = release.latency_bound_ms
-    if bound is not None and (type(bound) not in (int, float) or not math.isfinite(bound) or bound <= 0):
-        return "latency_bound_ms", "latency_bound_ms must be above 0"
+    for name in ("latency_bound_ms", "label_horizon_seconds"):
+        bound = getattr(release, name)
+        if bound is not None and (type(bound) not in (int, float) or not math.isfinite(bound) or bound <= 0):
+            return name, f"{name} must be above 0"
+    slices = release.slices
+    if type(slices) is not tuple or len(slices) > MOST_SLICE_COLUMNS or any(type(name) is not str for name in slices):
+        return "slices", f"slices must be at most {MOST_SLICE_COLUMNS} names of columns"
+    if release.outcome is not None and (problem := _outcome_problem(release.outcome)):
+        return "outcome", problem
     if release.candidate is not None and release.candidate.digest == release.champion.digest:
         return "candidate", "the candidate is the champion"
     return None
+
+
+def _outcome_problem(rule: object) -> str:
+    if not isinstance(rule, OutcomeRule) or type(rule.metric) is not str or not rule.metric:
+        return "it must be an object with metric and horizon_seconds"
+    numbers = (rule.horizon_seconds, rule.low, rule.high, *(() if rule.missing is None else (rule.missing,)))
+    if any(type(number) not in (int, float) or not math.isfinite(number) for number in numbers):
+        return "horizon_seconds, low, high and missing must be numbers"
+    if not (rule.horizon_seconds > 0 and rule.low < rule.high and type(rule.binary) is bool):
+        return "horizon_seconds must be above 0, and low below high"
+    if rule.missing is not None and not rule.low <= rule.missing <= rule.high:
+        return "missing must lie between low and high"
+    return ""
 
 
 def _arm_problem(arm: object) -> str:

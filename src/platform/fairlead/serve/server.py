@@ -1,6 +1,7 @@
 """One replica of the server: the data plane, what it records, and its conversation with the control."""
 
 import asyncio
+import math
 import threading
 import time
 import uuid
@@ -16,14 +17,16 @@ from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.batcher import Batcher
 from fairlead.serve.candidate import CandidatePort
-from fairlead.serve.control import Labels, Orders, ReplicaReport
+from fairlead.serve.control import Orders, ReplicaReport
 from fairlead.serve.data_plane import DataPlane
+from fairlead.serve.messages import Labels
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.model import LoadedModel, load_model
 from fairlead.serve.recorder import Recorder
 from fairlead.serve.refusals import bad_field
 from fairlead.serve.request_log import RequestLog
+from fairlead.serve.trial import Posted
 from fairlead.spec.serve import Serve
 from fairlead.store.protocol import Store
 
@@ -55,6 +58,9 @@ class ControlPort(Protocol):
 
     async def feedback(self, labels: Labels) -> dict[str, int]:
         """Join labels."""
+
+    async def outcomes(self, posted: list[Posted]) -> dict[str, int]:
+        """Join outcomes with the keys of an A/B test or a bandit."""
 
 
 CandidateFactory = Callable[[Arm, Signature], CandidatePort]
@@ -240,16 +246,23 @@ class Server:
         return entry
 
     # --- feedback ----------------------------------------------------------------------------------------------------
-    async def feedback(self, document: dict[str, Any]) -> dict[str, int]:
-        """Take ``{"labels": [{"request_id": ..., "label": ...}]}``. Raises Refusal."""
+    async def feedback(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Take ``{"labels": [{"request_id": ..., "label": ...}]}``, and for an A/B test or a bandit ``{"outcomes":
+        [{"key": ..., "metric": ..., "value": ...}]}``, with a request_id where there is no key. Raises Refusal."""
         live = self.plane.require_live()
+        posted = read_outcomes(document)
+        if posted and "labels" not in document:
+            await self.sync()  # outcomes may come faster than exposures are told
+            return {"outcomes": await self.control.outcomes(posted)}
         items, raw = _read_labels(document, live.model.signature)
-        await self.sync()  # labels may come faster than outcomes are told
-        counts = await self.control.feedback(Labels(items, live.model.scale))
+        await self.sync()
+        counts: dict[str, Any] = dict(await self.control.feedback(Labels(items, live.model.scale)))
         self.metrics.labels_arrived(counts)
         if self.log is not None:
             now = time.time()
             self.log.offer_labels([(now, identity, label) for identity, label in raw])
+        if posted:
+            counts["outcomes"] = await self.control.outcomes(posted)
         return counts
 
     async def render_metrics(self) -> bytes:
@@ -265,7 +278,7 @@ def _read_labels(
     labels = document.get("labels")
     if type(labels) is not list or not labels:
         raise bad_field("labels", 'expected {"labels": [{"request_id": ..., "label": ...}]}')
-    unknown = next((key for key in document if key != "labels"), None)
+    unknown = next((key for key in document if key not in ("labels", "outcomes")), None)
     if unknown is not None:
         raise bad_field(unknown, f"unknown key {unknown}", "unknown_field")
     items: list[tuple[str, float]] = []
@@ -280,10 +293,44 @@ def _read_labels(
     return items, raw
 
 
+def read_outcomes(document: dict[str, Any]) -> list[Posted]:
+    """The outcomes in a feedback document; none when there are none. Raises Refusal."""
+    if "outcomes" not in document:
+        return []
+    outcomes = document["outcomes"]
+    if type(outcomes) is not list or not outcomes:
+        raise bad_field("outcomes", 'expected {"outcomes": [{"key": ..., "metric": ..., "value": ...}]}')
+    unknown = next((key for key in document if key not in ("labels", "outcomes")), None)
+    if unknown is not None:
+        raise bad_field(unknown, f"unknown key {unknown}", "unknown_field")
+    posted: list[Posted] = []
+    for entry in outcomes:
+        if type(entry) is not dict or len(entry.keys() & {"key", "request_id"}) != 1:
+            raise bad_field("key", "each outcome needs a key or a request_id, not both")
+        if entry.keys() - {"key", "request_id", "metric", "value"}:
+            raise bad_field("outcomes", "an outcome has a key or request_id, a metric and a value", "unknown_field")
+        unit = entry.get("key", entry.get("request_id"))
+        if type(unit) is not str or not unit:
+            raise bad_field("key", "key and request_id are strings that are not empty", "wrong_type")
+        if type(entry.get("metric")) is not str or not entry["metric"]:
+            raise bad_field("metric", "each outcome names its metric", "wrong_type")
+        value = _outcome_value(entry.get("value"))
+        posted.append(Posted(unit, entry["metric"], value, by_request="request_id" in entry))
+    return posted
+
+
+def _outcome_value(value: Any) -> float:
+    if type(value) is bool:
+        return float(value)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise bad_field("value", "value must be a finite number, or true or false", "wrong_type")
+    return float(value)
+
+
 def _label_value(label: Any, signature: Signature) -> float:
     """The index of a class, or a value. Raises Refusal."""
     if signature.task == "regression":
-        if type(label) not in (int, float) or not abs(label) <= 1.8e308:
+        if type(label) not in (int, float) or not math.isfinite(label):
             raise bad_field("label", "label must be a finite number", "wrong_type")
         return float(label)
     names = {name.lower(): index for index, name in enumerate(signature.classes)}

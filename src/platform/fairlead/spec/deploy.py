@@ -5,6 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fairlead.spec.quantities import Seconds, Section, Share
+from fairlead.spec.trials import AbTest, Bandit
+
+MOST_SLICE_COLUMNS = 4
+"""Columns whose values a rollout compares on their own, at most: each costs memory, and a part of the error budget."""
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 
@@ -21,6 +25,18 @@ class Shadow(Section):
     score_difference_factor: float = Field(
         2.0, ge=1, description="Without max_score_difference: the bound is this factor times the retraining noise."
     )
+    slices: tuple[str, ...] | None = Field(
+        None,
+        max_length=MOST_SLICE_COLUMNS,
+        description="Input columns whose values are compared on their own. Default: evaluate.slices.columns.",
+    )
+    slice_factor: float = Field(2.0, ge=1, description="The bounds of a slice are this many times those of all pairs.")
+
+    @model_validator(mode="after")
+    def _different_slices(self) -> Self:
+        if self.slices is not None and len(set(self.slices)) < len(self.slices):
+            raise ValueError("slices must name each column once")
+        return self
 
 
 class Latency(Section):
@@ -68,8 +84,9 @@ class Rollout(Section):
     """From shadow to champion, in steps, on evidence."""
 
     shadow: Shadow | Literal["off"] = Field(default_factory=Shadow, description="Copies first, or off.")
-    steps: tuple[float, ...] = Field(
-        (1, 5, 25, 50), min_length=1, description="Canary shares in percent, growing, at most 50 is usual."
+    steps: Literal["off"] | tuple[float, ...] = Field(
+        (1, 5, 25, 50),
+        description="Canary shares in percent, growing, at most 50 is usual. Off, or left out, with ab_test or bandit.",
     )
     canary: Canary = Field(default_factory=Canary, description="Bounds while the candidate answers users.")
     error_budget: Share = Field(
@@ -81,13 +98,43 @@ class Rollout(Section):
         "queue", description="A newer candidate during a rollout: waits for its end, or takes its place."
     )
     watch: Seconds = Field(0.0, ge=0, description="After promotion the old champion stays warm for this long.")
+    label_horizon: Seconds | None = Field(
+        None,
+        gt=0,
+        description="How long a label may take. Answers count in the loss once that is over. Default: as labels come.",
+    )
+    ab_test: AbTest | None = Field(None, description="In place of canary steps: which model is better, by one metric?")
+    bandit: Bandit | None = Field(None, description="In place of canary steps: most keys for what seems better.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if list(self.steps) != sorted(set(self.steps)) or not all(0 < step <= 100 for step in self.steps):
+        steps = () if self.steps == "off" else self.steps
+        if not self.steps or list(steps) != sorted(set(steps)) or not all(0 < step <= 100 for step in steps):
             raise ValueError("steps must grow, each above 0 and at most 100")
         if self.canary.healthy_failure_rate >= self.canary.bad_failure_rate:
             raise ValueError("canary.healthy_failure_rate must be below canary.bad_failure_rate")
+        if self.label_horizon is not None and self.label_horizon >= self.max_hours * 3600:
+            raise ValueError(
+                "label_horizon must be shorter than max_hours: else no answer's horizon is over by the deadline, and "
+                "no label can ever count"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_strategy(self) -> Self:
+        trial = self.ab_test or self.bandit
+        if trial is None:
+            if self.steps == "off":
+                raise ValueError("steps: off says that no canary is wanted, but no ab_test and no bandit is declared")
+            return self
+        if self.ab_test is not None and self.bandit is not None:
+            raise ValueError("ab_test and bandit both say who gets which keys: declare one of them")
+        if self.steps != "off" and "steps" in self.model_fields_set:
+            raise ValueError("steps are those of a canary: leave them out (or off) with an ab_test or a bandit")
+        if self.label_horizon is None:
+            raise ValueError("label_horizon is needed: a key counts when its outcome had that long to come")
+        if self.label_horizon >= trial.max_hours * 3600:
+            raise ValueError("label_horizon must be shorter than the trial's max_hours: else no key could ever count")
         return self
 
 

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from fairlead.spec.data import Data
-from fairlead.spec.deploy import Deploy
+from fairlead.spec.deploy import MOST_SLICE_COLUMNS, Deploy, Shadow
 from fairlead.spec.evaluate import Evaluate
 from fairlead.spec.features import Features
 from fairlead.spec.pipeline import Pipeline
@@ -39,7 +39,27 @@ class Project(Section):
         return self
 
     @model_validator(mode="after")
+    def _slices_are_inputs(self) -> Self:
+        shadow = self.deploy.rollout.shadow
+        unknown = set(shadow.slices or () if isinstance(shadow, Shadow) else ()) - set(self.features.names())
+        if unknown:
+            named = ", ".join(sorted(unknown))
+            raise ValueError(f"deploy.rollout.shadow.slices: {named} is no feature, so no request has it")
+        return self
+
+    @model_validator(mode="after")
     def _pods_reach_the_store(self) -> Self:
         if self.train.launcher == "rayjob" and not self.store.startswith("s3://"):
             raise ValueError(f"train.launcher: rayjob needs a store that pods reach, s3://...; got {self.store}")
         return self
+
+    def rollout_slices(self) -> tuple[str, ...]:
+        """The columns whose values a rollout compares on their own: declared for it, or else those of the evaluation
+        that requests have, as many as there may be."""
+        shadow = self.deploy.rollout.shadow
+        if not isinstance(shadow, Shadow):
+            return ()
+        if shadow.slices is not None:
+            return shadow.slices
+        names = set(self.features.names())
+        return tuple(name for name in self.evaluate.slices.columns if name in names)[:MOST_SLICE_COLUMNS]

@@ -1,5 +1,6 @@
 """How a person writes amounts: ``0.1%``, ``30s``, ``1d``, ``512MiB``."""
 
+import math
 import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -33,7 +34,10 @@ def parse_bytes(value: Any) -> Any:
         match = re.fullmatch(r"\s*([0-9.]+)\s*(B|KB|MB|GB|KiB|MiB|GiB)\s*", value)
         if not match:
             raise ValueError("expected a size such as 512MiB or 2GB")
-        return int(float(match.group(1)) * _BYTES[match.group(2)])
+        size = float(match.group(1)) * _BYTES[match.group(2)]
+        if not math.isfinite(size):
+            raise ValueError("there is no size as large as that")
+        return int(size)
     return value
 
 

@@ -14,6 +14,7 @@ from fairlead.errors import ServerUnreachable, StaleGeneration
 from fairlead.records.evidence import LatencyCounts, RunningMean, RunningRate, latency_bin
 from fairlead.records.release import Release
 from fairlead.records.rollout import ArmEvidence, PairEvidence, ServingEvidence
+from fairlead.records.trial import KeyOutcomes
 from fairlead.testing.fake_clock import FakeClock
 
 
@@ -21,7 +22,8 @@ from fairlead.testing.fake_clock import FakeClock
 class Behaviour:
     """How one bundle behaves. `difference` is the mean absolute score difference to any other bundle, `loss` the mean
     loss per labelled answer, `load_error` why it never comes up, `latency_ms` the time of nine calls in ten; the tenth
-    takes three times as long."""
+    takes three times as long. `outcome`: the share of its keys with a good outcome, in an A/B test or a bandit;
+    it comes at once."""
 
     failure_rate: float = 0.0
     slow_rate: float = 0.0
@@ -30,6 +32,7 @@ class Behaviour:
     loss: float = 0.1
     load_error: str = ""
     latency_ms: float = 2.0
+    outcome: float = 0.1
 
 
 @dataclass(slots=True)
@@ -39,6 +42,8 @@ class _Counts:
     slow: int = 0
     loss: RunningMean = field(default_factory=RunningMean)
     latency: dict[int, int] = field(default_factory=dict)
+    keys: int = 0
+    good: int = 0
 
     def add_latency(self, seconds: float, number: int) -> None:
         index = latency_bin(seconds)
@@ -49,8 +54,8 @@ class FakeServing:
     """One served model. `rate` is its requests per second, `labelled` the share of them that get a label at once.
 
     Over all restarts, `answers` counts answers by digest, `candidate_calls` live calls of candidates, `calls` all calls
-    by digest, `pairs` copies by (champion, candidate), `starts` how often counting began anew, and `weights` what was
-    applied: (time, candidate digest, weight)."""
+    by digest, `keys` the keys of trials by digest, `pairs` copies by (champion, candidate), `starts` how often counting
+    began anew, and `weights` what was applied: (time, candidate digest, weight)."""
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class FakeServing:
         self.answers: dict[str, int] = {}
         self.candidate_calls: dict[str, int] = {}
         self.calls: dict[str, int] = {}
+        self.keys: dict[str, int] = {}
         self.pairs: dict[tuple[str, str], int] = {}
         self.starts = 0
         self.weights: list[tuple[float, str, float]] = []
@@ -159,6 +165,9 @@ class FakeServing:
             self.answers[candidate.digest] = self.answers.get(candidate.digest, 0) + live - failed
         self._call(champion, number - live + failed)
         self.answers[champion] = self.answers.get(champion, 0) + number - live + failed
+        if candidate is not None and release.outcome is not None and self._ready() and release.candidate_weight > 0:
+            self._expose(candidate.digest, live)
+            self._expose(champion, number - live)
         if candidate is not None and release.shadow_percent and self._ready():
             self._shadow(champion, candidate.digest, int(rng.binomial(number - live, release.shadow_percent / 100)))
 
@@ -175,6 +184,13 @@ class FakeServing:
         labels = int(self._rng.binomial(number, self.labelled))
         counts.loss.add((self._rng.random(labels) < behaviour.loss).astype(float).tolist())
         return failed
+
+    def _expose(self, digest: str, number: int) -> None:
+        """Each request is a key of its own, whose outcome is there at once: no (0) or yes (1)."""
+        counts = self._counts.setdefault(digest, _Counts())
+        counts.keys += number
+        counts.good += int(self._rng.binomial(number, self._behaviour(digest).outcome))
+        self.keys[digest] = self.keys.get(digest, 0) + number
 
     def _shadow(self, champion: str, candidate: str, number: int) -> None:
         behaviour = self._behaviour(candidate)
@@ -236,7 +252,13 @@ class FakeServing:
             latency_p50_ms=latency.quantile_ms(0.5),
             latency_p99_ms=latency.quantile_ms(0.99),
             latency=latency,
+            keys=self._keys_of(counts) if self._wanted.outcome is not None else None,
         )
+
+    @staticmethod
+    def _keys_of(counts: _Counts) -> KeyOutcomes:
+        n = counts.keys
+        return KeyOutcomes(n, n, n, RunningMean(n=n, total=counts.good, variance_process=n / 4))
 
     def _pair(self, champion: str, candidate: str) -> PairEvidence:
         return self._pairs.setdefault((champion, candidate), PairEvidence(champion, candidate))

@@ -14,7 +14,7 @@ import pyarrow as pa
 from fairlead.atomic import write_atomic
 from fairlead.bundle.bundle import publish, seal
 from fairlead.bundle.calibration import Calibration
-from fairlead.bundle.runtime import Predictor, run_onnx
+from fairlead.bundle.runtime import Predictor
 from fairlead.clock import SystemClock
 from fairlead.dataset import LABEL, PreparedData, fetch_prepared
 from fairlead.errors import FairleadError
@@ -24,15 +24,15 @@ from fairlead.evaluate.card import model_card
 from fairlead.evaluate.evaluation import EvaluateRequest, evaluate
 from fairlead.evaluate.report import evaluation_report
 from fairlead.evaluate.threshold import choose_threshold
-from fairlead.features.transform import Transform
 from fairlead.records.codec import from_json, to_json, to_value
 from fairlead.records.data import Statistics
 from fairlead.records.evaluation import Evaluation
 from fairlead.records.model import Signature
 from fairlead.registry.environment import code_version, environment_facts
 from fairlead.wiring.context import Context
-from fairlead.wiring.drafts import fetch_draft, twin_path
+from fairlead.wiring.drafts import fetch_draft
 from fairlead.wiring.models import champion_bundle
+from fairlead.wiring.noise_floor import NoiseFloor, measure_noise
 from fairlead.wiring.progress import StepProgress
 from fairlead.wiring.steps import Outcome
 
@@ -56,7 +56,11 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
     threshold = None
     if manifest.task == "binary":
         threshold = choose_threshold(spec.threshold, validation_scores, validation_labels)
-    noise = retraining_noise(folder, validation, validation_scores, calibration)
+    slices = {name: column_values(validation, name) for name in slice_columns(context, data)}
+    noise = measure_noise(
+        folder, validation, raw_validation.logits, calibration,
+        threshold=threshold, slices=slices, min_rows=spec.slices.min_rows,
+    )  # fmt: skip
 
     progress("scoring the test split", 0.2)
     test = data.table("test")
@@ -91,7 +95,8 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         "bundle_uri": uri,
         "digest": sealed.digest,
         "passed": result.passed,
-        "retraining_noise": noise,
+        "retraining_noise": noise.retraining,
+        "numeric_noise": noise.numeric,
         "gates": [to_value(gate) for gate in result.gates],
         "roc": roc_points(result),
         "confusion": {"labels": list(result.classes), "matrix": [list(row) for row in result.confusion]},
@@ -121,16 +126,6 @@ def headline(result: Evaluation) -> str:
         f"{len(result.gates)} of {len(result.gates)} gates passed" if not failed else f"failed: {'; '.join(failed)}"
     )
     return f"{value} on {result.rows:,} test rows; {verdict}"
-
-
-def retraining_noise(draft: Path, validation: pa.Table, scores: np.ndarray, calibration: Calibration) -> float | None:
-    """Mean absolute difference of scores to the network of another seed, on the validation split; None without one."""
-    twin = twin_path(draft)
-    if not twin.is_file():
-        return None
-    transform = Transform.from_json((draft / "transform.json").read_bytes())
-    logits = run_onnx(twin, transform.apply_table(validation))
-    return float(np.mean(np.abs(calibration.apply(logits) - scores)))
 
 
 def score_with_champion(champion: Any, test: pa.Table) -> tuple[np.ndarray | None, str]:
@@ -209,7 +204,7 @@ def seal_draft(
     result: Evaluation,
     calibration: Calibration,
     threshold: float | None,
-    noise: float | None,
+    noise: NoiseFloor,
 ) -> Sealed:
     """Copy the draft, write what evaluation found into it, and seal."""
     folder = context.run_folder / "bundle"
@@ -220,7 +215,14 @@ def seal_draft(
     signature = from_json(Signature, (folder / "signature.json").read_bytes())
     write_atomic(folder / "signature.json", to_json(replace(signature, threshold=threshold)))
     statistics_ = from_json(Statistics, (folder / "statistics.json").read_bytes())
-    write_atomic(folder / "statistics.json", to_json(replace(statistics_, retraining_noise=noise)))
+    measured = replace(
+        statistics_,
+        retraining_noise=noise.retraining,
+        retraining_flips=noise.retraining_flips,
+        numeric_noise=noise.numeric,
+        slice_noise=noise.slices,
+    )
+    write_atomic(folder / "statistics.json", to_json(measured))
     write_atomic(folder / "evaluation.json", to_json(result))
     lineage = {
         "data_fingerprint": data.manifest.fingerprint,
@@ -232,7 +234,12 @@ def seal_draft(
         "sources": [file.uri for file in data.manifest.sources],
     }
     card = model_card(
-        model=context.project.project, evaluation=result, manifest=data.manifest, lineage=lineage, noise=noise
+        model=context.project.project,
+        evaluation=result,
+        manifest=data.manifest,
+        lineage=lineage,
+        noise=noise.retraining,
+        numeric_noise=noise.numeric,
     )
     manifest = seal(
         folder,

@@ -12,9 +12,11 @@ from fairlead.deploy.rehearsal.replay import Replay, replay
 from fairlead.deploy.rehearsal.report import rehearsal_report
 from fairlead.deploy.rehearsal.world import BaseRates
 from fairlead.deploy.rollout.plan import plan_from_spec
+from fairlead.deploy.rollout.sentences import STRATEGIES
 from fairlead.errors import FairleadError, RolloutError, UsageError
 from fairlead.records.codec import to_value
 from fairlead.records.rollout import RolloutPlan, RolloutRecord
+from fairlead.records.trial import AB_TEST
 from fairlead.reports.html import render_html
 from fairlead.serve.units import SPACING_SECONDS
 from fairlead.wiring.context import Context
@@ -26,8 +28,20 @@ _SHARES = frozenset({"failure_rate", "slow_rate", "flip_rate", "difference", "no
 
 
 def plan_of(context: Context) -> RolloutPlan:
-    """The policy that the project declares now."""
-    return plan_from_spec(context.project.deploy.rollout, context.project.serve)
+    """The policy that the project declares now. Raises UsageError for one that cannot be played."""
+    project = context.project
+    plan = plan_from_spec(project.deploy.rollout, project.serve, project.rollout_slices())
+    if plan.trial is not None:
+        name = STRATEGIES[plan.trial.kind]
+        raise UsageError(
+            f"this project declares {'an' if plan.trial.kind == AB_TEST else 'a'} {name}: only shadow and canary can "
+            "be played",
+            why=f"what decides it are outcomes of {plan.trial.outcome.metric}, which no request log and no base rate "
+            "tells beforehand",
+            fix="docs/strategies.md says how many keys which difference takes; --set deploy.rollout."
+            f"{plan.trial.kind}=null plays the rollout without it",
+        )
+    return plan
 
 
 def base_rates(context: Context, plan: RolloutPlan, flags: Mapping[str, float | None]) -> tuple[BaseRates, str]:

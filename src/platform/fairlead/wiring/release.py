@@ -11,13 +11,13 @@ from fairlead.records.codec import from_json
 from fairlead.records.evaluation import Evaluation
 from fairlead.records.evidence import Verdict
 from fairlead.records.registry import Version
-from fairlead.records.rollout import Phase, RolloutRecord
+from fairlead.records.rollout import RolloutRecord
 from fairlead.reports.html import render_html
 from fairlead.reports.model import KeyValues, Report, Section
 from fairlead.wiring.context import Context
 from fairlead.wiring.models import arm_of, champion, load_version
 from fairlead.wiring.progress import StepProgress
-from fairlead.wiring.rollouts import begin_rollout, deciding_sentence, host_rollout, rollout_report
+from fairlead.wiring.rollouts import begin_rollout, deciding_sentence, host_rollout, outcome_of, rollout_report
 from fairlead.wiring.serving import ensure_serving
 from fairlead.wiring.steps import Outcome
 
@@ -134,7 +134,7 @@ def _bootstrap(context: Context, progress: StepProgress, version: Version, *, al
 
 def rollout_outcome(context: Context, record: RolloutRecord, version: Version) -> Outcome:
     """How a rollout ended, as the outcome of a step."""
-    outcome = {Phase.PROMOTED: "promoted", Phase.ABORTED: "aborted"}.get(record.phase, "paused")
+    outcome = outcome_of(record)
     last = deciding_sentence(record)
     return Outcome(
         facts={"outcome": outcome, "version": version.number, "rollout": record.id},

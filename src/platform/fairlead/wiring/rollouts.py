@@ -1,7 +1,7 @@
 """Hosting a rollout: the loop of deploy/rollout, fed with live evidence and acting on the running servers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -95,7 +95,8 @@ def begin_rollout(
     another candidate is waited for or superseded first, as `deploy.rollout.newer` declares; `say` is told so. Raises
     RolloutError when the candidate is the champion by then."""
     model, rollout, arm = context.project.project, context.project.deploy.rollout, arm_of(candidate)
-    plan, clock = plan_from_spec(rollout, context.project.serve), SystemClock()
+    plan = plan_from_spec(rollout, context.project.serve, context.project.rollout_slices())
+    clock = SystemClock()
     said: set[str] = set()
 
     def waiting(open_one: RolloutRecord) -> None:
@@ -151,13 +152,17 @@ def _loop(context: Context, record: RolloutRecord) -> RolloutLoop:
     registry, client = context.registry(), serving_client(context)
     champion = load_version(context, registry.get(record.champion.version))
     candidate = load_version(context, registry.get(record.candidate.version))
-    noises = [version.bundle.statistics.retraining_noise for version in (champion, candidate)]
-    known = [noise for noise in noises if noise is not None]
+    both = [version.bundle.statistics for version in (champion, candidate)]
     compares = context.project.serve.log.enabled
     observe: Observe = ServingObserver(
         client,
         skew=LiveFeatures(context, champion, candidate, record.started_at) if compares else None,
-        retraining_noise=max(known) if known else None,
+        retraining_noise=_larger(statistics.retraining_noise for statistics in both),
+        numeric_noise=_larger(statistics.numeric_noise for statistics in both),
+        slice_noise={
+            name: max(statistics.slice_noise.get(name, 0.0) for statistics in both)
+            for name in {**both[0].slice_noise, **both[1].slice_noise}
+        },
     )
     effects = ServingEffects(context.store, client, registry)
     if on_cluster(context):
@@ -165,6 +170,10 @@ def _loop(context: Context, record: RolloutRecord) -> RolloutLoop:
 
         observe, effects = cluster_parts(context, observe, client, registry)
     return RolloutLoop(context.store, effects, observe, SystemClock(), model=record.model, rollout=record.id)
+
+
+def _larger(noises: Iterable[float | None]) -> float | None:
+    return max((noise for noise in noises if noise is not None), default=None)
 
 
 def find_rollout(context: Context, rollout: str | None) -> RolloutRecord:
@@ -186,6 +195,9 @@ def summarize(record: RolloutRecord) -> dict[str, Any]:
         "champion": record.champion.version,
         "candidate": record.candidate.version,
         "weight": record.weight,
+        "strategy": record.plan.trial.kind if record.plan.trial is not None else "canary",
+        "result": record.result,
+        "recommends": record.recommends,
         "max_weight": max(weights, default=0.0),
         "candidate_requests_at_decision": _requests_at_decision(record),
         "decisions": [to_value(decision) for decision in record.decisions],
@@ -204,6 +216,14 @@ def deciding_sentence(record: RolloutRecord) -> str:
     """What `deciding` says; before it, the record's status."""
     decision = deciding(record)
     return decision.sentence if decision is not None else record.status
+
+
+def outcome_of(record: RolloutRecord) -> str:
+    """How a rollout ended: promoted, aborted, ended (a trial that found nothing against the candidate, and did not
+    promote it), or paused."""
+    if record.phase is Phase.ABORTED and record.result in ("candidate", "same", "no_winner"):
+        return "ended"
+    return {Phase.PROMOTED: "promoted", Phase.ABORTED: "aborted"}.get(record.phase, "paused")
 
 
 def _requests_at_decision(record: RolloutRecord) -> int | None:

@@ -22,6 +22,7 @@ from fairlead.errors import ClusterConflict, StaleGeneration
 from fairlead.logs import get_logger
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import Decision, Observation, RolloutRecord
+from fairlead.records.trial import OutcomeRule
 from fairlead.store import Store
 
 _log = get_logger(__name__)
@@ -177,6 +178,21 @@ def release_of(model: str, values: Mapping[str, Any], revision: int) -> Release:
         rollout=str(traffic.get("rollout") or ""),
         note=str(traffic.get("note") or ""),
         latency_bound_ms=traffic.get("latencyBoundMs"),
+        outcome=_outcome(traffic["outcome"]) if traffic.get("outcome") else None,
+        label_horizon_seconds=traffic.get("labelHorizonSeconds"),
+        slices=tuple(traffic.get("slices") or ()),
+    )
+
+
+def _outcome(values: Mapping[str, Any]) -> OutcomeRule:
+    missing = values.get("missing")
+    return OutcomeRule(
+        metric=str(values["metric"]),
+        horizon_seconds=float(values["horizonSeconds"]),
+        low=float(values.get("low", 0.0)),
+        high=float(values.get("high", 1.0)),
+        binary=bool(values.get("binary", True)),
+        missing=None if missing is None else float(missing),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from fairlead.records.release import Arm, Release
+from fairlead.records.trial import OutcomeRule
 from fairlead.spec.quantities import Section
 from fairlead.spec.serve import Serve
 
@@ -42,6 +43,17 @@ class Candidate(Block):
     digest: str = Field("", pattern=r"^(sha256:[0-9a-f]{64})?$", description="The digest that the bundle must have.")
 
 
+class OutcomeValues(Block):
+    """What is counted for each key of an A/B test or a bandit."""
+
+    metric: str = Field(min_length=1, description="Its name in feedback, `label` or `loss`.")
+    horizon_seconds: float = Field(gt=0, description="How long an outcome may take; then the key counts.")
+    low: float = Field(0, description="Smallest value.")
+    high: float = Field(1, description="Largest value.")
+    binary: bool = Field(True, description="It is one of the two.")
+    missing: float | None = Field(None, description="What a key without an outcome counts. Default: it is left out.")
+
+
 class Traffic(Block):
     """Who answers, and who gets copies. Apart from `sticky`, a change reaches running servers without replacing one."""
 
@@ -54,6 +66,15 @@ class Traffic(Block):
     note: str = Field("", description="Why, in a sentence.")
     latency_bound_ms: float | None = Field(
         None, gt=0, description="Calls of a model over this many milliseconds count as slow. Default: the deadline."
+    )
+    outcome: OutcomeValues | None = Field(
+        None, description="What is counted for each key of an A/B test or a bandit. Default: nothing."
+    )
+    label_horizon_seconds: float | None = Field(
+        None, gt=0, description="How long a label may take; then the answer counts. Default: as labels come."
+    )
+    slices: tuple[str, ...] = Field(
+        (), max_length=4, description="Input columns whose values get shadow evidence of their own."
     )
 
 
@@ -343,7 +364,21 @@ def traffic_values(release: Release) -> dict[str, Any]:
             "rollout": release.rollout,
             "note": release.note,
             "latencyBoundMs": release.latency_bound_ms,
+            "outcome": _outcome_values(release.outcome) if release.outcome else None,
+            "labelHorizonSeconds": release.label_horizon_seconds,
+            "slices": list(release.slices),
         },
+    }
+
+
+def _outcome_values(rule: OutcomeRule) -> dict[str, Any]:
+    return {
+        "metric": rule.metric,
+        "horizonSeconds": rule.horizon_seconds,
+        "low": rule.low,
+        "high": rule.high,
+        "binary": rule.binary,
+        "missing": rule.missing,
     }
 
 

@@ -50,7 +50,7 @@ class Aliases(Protocol):
 class ServingObserver:
     """Reads the world for `RolloutLoop`. `skew` compares live features with both models' training statistics (an empty
     answer: not enough rows yet); None means that nobody compares. `retraining_noise` is the larger one of the two
-    bundles, None when it was not measured."""
+    bundles, None when it was not measured; so are `numeric_noise` and, by slice, `slice_noise`."""
 
     def __init__(
         self,
@@ -58,8 +58,11 @@ class ServingObserver:
         *,
         skew: Callable[[RolloutRecord], tuple[SkewFinding, ...]] | None = None,
         retraining_noise: float | None = None,
+        numeric_noise: float | None = None,
+        slice_noise: Mapping[str, float] | None = None,
     ) -> None:
         self._api, self._skew, self._noise = api, skew, retraining_noise
+        self._numeric, self._slices = numeric_noise, dict(slice_noise or {})
 
     def __call__(self, record: RolloutRecord) -> Observation:
         evidence = self._api.evidence()
@@ -71,6 +74,8 @@ class ServingObserver:
             pairs=evidence.pairs,
             skew=self._skew(record) if self._skew is not None else (),
             retraining_noise=self._noise,
+            numeric_noise=self._numeric,
+            slice_noise=self._slices,
             requests_per_second=evidence.requests_per_second,
             user_failures=evidence.user_failures,
             instance=evidence.instance,
@@ -78,6 +83,7 @@ class ServingObserver:
             skew_expected=self._skew is not None,
             note=evidence.error,
             split=evidence.split,
+            outcomes=evidence.outcomes,
         )
 
 

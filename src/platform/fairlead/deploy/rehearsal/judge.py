@@ -14,8 +14,8 @@ from fairlead.deploy.rehearsal.arrays import Counts, Flags, Floats, excludes, lo
 from fairlead.deploy.rehearsal.draws import MeanSums
 from fairlead.deploy.rehearsal.latencies import Histograms, LatencyJudge
 from fairlead.deploy.rollout.engine import COMPARISONS
+from fairlead.deploy.rollout.losses import LABELLED_SHARE
 from fairlead.deploy.rollout.plan import budget_of
-from fairlead.deploy.rollout.verdicts import LABELLED_SHARE
 from fairlead.deploy.statistics.concurrent import log_blame
 from fairlead.deploy.statistics.detector import alarm
 from fairlead.deploy.statistics.means import MeanSequence
@@ -30,7 +30,8 @@ class Sums:
     """What was counted up to each look, [runs, looks]. `copies` and what follows it are the shadow's, over the whole
     rollout; `live` and what follows it count since the step began; `earlier_*` [runs, 1] what the candidate answered in
     earlier steps. `share` is the candidate's of all calls, None where the champion gets none. Losses are over the whole
-    rollout. The detectors are log R of `statistics.detector`, of this step."""
+    rollout; `ripe`: pairs whose label horizon is over, None without one. The detectors are log R of
+    `statistics.detector`, of this step; those of the latency by metric."""
 
     pair_loss: MeanSums
     candidate_loss: MeanSums
@@ -51,6 +52,9 @@ class Sums:
     latencies: Histograms | None
     earlier: Counts
     earlier_failed: Counts
+    loss_detector: Floats | None = None
+    ripe: Counts | None = None
+    latency_detectors: dict[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -102,8 +106,8 @@ class Judge:
             )
             out.take("shadow_score_difference", fail, ok)
         fail, ok = self._pair_loss(sums.pair_loss)
-        labelled = sums.pair_loss.n
-        keeps_up = (labelled >= plan.min_requests) & (labelled >= LABELLED_SHARE * answered)
+        labelled, could = sums.pair_loss.n, answered if sums.ripe is None else sums.ripe
+        keeps_up = (labelled >= plan.min_requests) & (labelled >= LABELLED_SHARE * could)
         out.take("loss", fail, ok | ~keeps_up)
         return out
 
@@ -115,9 +119,15 @@ class Judge:
         fail, ok = self.below("slow_rate", sums.live, sums.slow, self.plan.max_slow_rate)
         fail = fail | alarm(sums.slow_detector, self.budget.detection("slow_rate"))
         out.take("slow_rate", fail, ok & ~fail)
-        out.take("loss", self._live_loss(sums), None)
+        fail = self._live_loss(sums)
+        if sums.loss_detector is not None:
+            fail = fail | alarm(sums.loss_detector, self.budget.detection("loss"))
+        out.take("loss", fail, None)
         if sums.latencies is not None:
             for name, failed in self._latency.fails(sums.latencies).items():
+                rising = sums.latency_detectors.get(name)
+                if rising is not None:
+                    failed = failed | alarm(rising, self.budget.detection("latency"))
                 out.take(name, failed, None)
         return out
 

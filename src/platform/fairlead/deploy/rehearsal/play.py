@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fairlead.deploy.rehearsal.arrays import Counts, Flags, Floats
+from fairlead.deploy.rehearsal.detecting import Detecting
 from fairlead.deploy.rehearsal.draws import MeanSums
 from fairlead.deploy.rehearsal.judge import Judge, Sums
 from fairlead.deploy.rehearsal.latencies import Histograms
-from fairlead.deploy.rehearsal.traffic import GROWTH, Carried, Detecting, Draws, Stage, look_seconds, nothing
+from fairlead.deploy.rehearsal.traffic import GROWTH, Carried, Draws, Stage, look_seconds, nothing
 from fairlead.deploy.rehearsal.world import BaseRates, Effect
 from fairlead.deploy.rollout.engine import COMPLETE_SECONDS
 from fairlead.records.rollout import Phase, RolloutPlan
@@ -78,6 +79,8 @@ class _Game:
         self, plan: RolloutPlan, base: BaseRates, effect: Effect, runs: int, seed: int, usual: float, keep: bool,
         growth: float,
     ) -> None:  # fmt: skip
+        if plan.label_horizon_seconds is not None:  # labels count when the horizon is over, whenever they came
+            base = replace(base, label_seconds=plan.label_horizon_seconds)
         self._plan, self._base, self._effect = plan, base, effect
         self._usual, self._keep, self._growth = usual, keep, growth
         self._rng = np.random.default_rng(seed)
@@ -245,7 +248,7 @@ def sums_at(sums: Sums, run: int, look: int) -> dict[str, float]:
     out: dict[str, float] = {}
     for name in Sums.__slots__:
         part = getattr(sums, name)
-        if part is None or isinstance(part, Histograms | float):
+        if part is None or isinstance(part, Histograms | float) or "detector" in name:
             continue
         if isinstance(part, MeanSums):
             for each in ("n", "total", "variance"):

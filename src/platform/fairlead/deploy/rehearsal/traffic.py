@@ -6,17 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairlead.deploy.rehearsal.arrays import Counts, Floats
+from fairlead.deploy.rehearsal.detecting import Detecting, Seen, Watchers
 from fairlead.deploy.rehearsal.draws import Differences, Losses, MeanSums, Shifts, Values, add_values
 from fairlead.deploy.rehearsal.judge import Sums
 from fairlead.deploy.rehearsal.latencies import LatencyDraws
 from fairlead.deploy.rehearsal.world import BaseRates, Candidate, Effect, candidate_at
-from fairlead.deploy.rollout.detecting import failure_test, slow_test
 from fairlead.deploy.rollout.loop import LONGEST_TICK_SECONDS, REQUESTS_PER_TICK, SHORTEST_TICK_SECONDS
-from fairlead.deploy.rollout.plan import budget_of
-from fairlead.deploy.statistics import detector
-from fairlead.deploy.statistics.concurrent import log_blame
-from fairlead.deploy.statistics.sprt import Sprt
-from fairlead.records.rollout import RolloutPlan
 
 GROWTH = 1.06
 """From look to look, once this is longer than a tick of the loop: later looks are this factor apart."""
@@ -81,53 +76,21 @@ def _of(sums: MeanSums, chosen: Counts) -> MeanSums:
     return MeanSums(sums.n[chosen], sums.total[chosen], sums.variance[chosen])
 
 
-@dataclass(frozen=True, slots=True)
-class Detecting:
-    """The likelihood ratios of the detectors, and the time that they are for. `odds`: of blame."""
-
-    failures: Sprt
-    slow: Sprt | None
-    odds: float
-    horizon_seconds: float
-
-    @classmethod
-    def of(cls, plan: RolloutPlan, *, watching: bool) -> "Detecting":
-        """Those of a plan's step, or of its watch."""
-        budget = budget_of(plan)
-        return cls(
-            failure_test(plan, budget.failures("detector")),
-            slow_test(plan, budget.detection("slow_rate")),
-            plan.bad_failure_rate / plan.healthy_failure_rate,
-            plan.watch_seconds if watching else plan.max_seconds,
-        )
-
-    def ratios(self, new: int, events: dict[str, Counts], share: float | None) -> tuple[Floats, Floats, Floats]:
-        """What `new` calls of the candidate add to the evidence of each detector."""
-        blame = log_blame(events["failed"], events["champion_failed"], share or 0.0, self.odds)
-        slow = np.zeros(events["slow"].shape) if self.slow is None else _log_ratio(self.slow, new, events["slow"])
-        return _log_ratio(self.failures, new, events["failed"]), slow, blame
-
-
-def _log_ratio(test: Sprt, n: int, events: Counts) -> Floats:
-    out: Floats = events * test.per_failure + (n - events) * test.per_success
-    return out
-
-
 class Draws:
     """Draws the sums of one stage, block of looks by block."""
 
     def __init__(
         self, base: BaseRates, effect: Effect, stage: Stage, carried: Carried, usual_seconds: float,
-        detectors: "Detecting", rng: np.random.Generator, *, latency: bool = True,
+        detecting: Detecting, rng: np.random.Generator, *, latency: bool = True,
     ) -> None:  # fmt: skip
         self._base, self._effect, self._stage, self._carried = base, effect, stage, carried
         self._usual, self._rng = usual_seconds, rng
         runs = len(carried.began)
         zero, none = np.zeros(runs), np.zeros(runs, dtype=np.int64)
-        self._at, self._detecting = 0.0, detectors
+        self._at, self._horizon = 0.0, detecting.label_horizon_seconds
         slowest = 1 + effect.added if effect.kind == "latency" else 1.0
         self._latencies = LatencyDraws(runs, base.latency_ms, base.latency_spread, slowest, rng) if latency else None
-        self._detectors = [np.full(runs, detector.EMPTY) for _ in range(3)]
+        self._watchers = Watchers(detecting, stage.share, runs, carried.candidate_loss, carried.champion_loss)
         self._counts = dict.fromkeys(("copies_failed", "flips", "failed", "slow", "champion_failed"), none)
         self._difference = MeanSums(zero, zero, zero)
         self._losses = (carried.pair_loss, carried.candidate_loss, carried.champion_loss)
@@ -158,7 +121,6 @@ class Draws:
             "slow": self._events("slow", new_live, rates.slow_rate),
             "champion_failed": self._events("champion_failed", new_champion, np.full(shape, base.failure_rate)),
         }
-        found = self._detect(new_live, drawn, looks - before)
         difference = self._difference
         if stage.copies:
             kind = Differences()
@@ -169,13 +131,19 @@ class Draws:
             timed = [self._arrivals(share, before, looks, most)[1] for share in (stage.live, 1 - stage.live)]
             histograms = self._latencies.block(timed[0], timed[1], rates.latency_factor, self._effect.share)
         pair_loss, candidate_loss, champion_loss = self._labels(middle, before, looks, rates)
+        new = {
+            name: np.diff(drawn[name], axis=1, prepend=self._counts[name][:, None])
+            for name in ("failed", "slow", "champion_failed")
+        }
+        found = self._watchers.block(before, looks, Seen(new_live, new, histograms, candidate_loss, champion_loss))
         harm = self.harm[:, None] + np.cumsum(new_live * rates.harm, axis=1)
         sums = Sums(
             pair_loss=pair_loss, candidate_loss=candidate_loss, champion_loss=champion_loss,
             copies=np.broadcast_to(copies, shape), difference=_wide(difference, shape),
             live=np.broadcast_to(live, shape), champion=np.broadcast_to(champion, shape),
-            latencies=histograms, share=stage.share, failures_detector=found[0], slow_detector=found[1],
-            blame_detector=found[2],
+            ripe=self._ripe(looks) if stage.copies and self._horizon else None,
+            latencies=histograms, share=stage.share, failures_detector=found.failures, slow_detector=found.slow,
+            blame_detector=found.blame, loss_detector=found.loss, latency_detectors=found.latency,
             earlier=carried.earlier[:, None], earlier_failed=carried.earlier_failed[:, None], **drawn,
         )  # fmt: skip
         self._counts = {name: values[:, -1] for name, values in drawn.items()}
@@ -184,24 +152,10 @@ class Draws:
         self._at, self.harm = float(looks[-1]), harm[:, -1]
         return sums, harm
 
-    def _detect(self, new: Counts, drawn: dict[str, Counts], seconds: Floats) -> list[Floats]:
-        """log R of the detectors of failures, of slow answers and of blame after each look."""
-        events = {
-            name: np.diff(drawn[name], axis=1, prepend=self._counts[name][:, None])
-            for name in ("failed", "slow", "champion_failed")
-        }
-        out = [np.empty(events["failed"].shape) for _ in range(3)]
-        for look, lasted in enumerate(seconds.tolist()):
-            if new[look]:
-                here = {name: values[:, look] for name, values in events.items()}
-                ratios = self._detecting.ratios(int(new[look]), here, self._stage.share)
-                part = detector.weight(lasted, self._detecting.horizon_seconds)
-                self._detectors = [
-                    detector.update(value, ratio, part) for value, ratio in zip(self._detectors, ratios, strict=True)
-                ]
-            for place, value in zip(out, self._detectors, strict=True):
-                place[:, look] = value
-        return out
+    def _ripe(self, looks: Floats) -> Counts:
+        """Pairs whose horizon is over at each look, [runs, looks]."""
+        ends = np.maximum(self._carried.began[:, None] + looks - self._horizon, 0.0)
+        return np.floor(self._base.per_second * self._stage.copies * ends).astype(np.int64)
 
     def _arrivals(
         self, share: float, before: Floats, looks: Floats, most_per_second: float = math.inf

@@ -53,6 +53,8 @@ def enter(
     )
     if target.phase is not Phase.PAUSED:
         target = replace(target, resume_phase=None, pause_reason="", pause_kind="")
+    if target.phase is Phase.CANARY and target.plan.trial is not None and not target.trial_since:
+        target = replace(target, trial_since=at)
     if keeps_count:
         return target
     return replace(
@@ -73,7 +75,10 @@ def enter(
 
 def _facts(whole: Tally, part: Tally, observation: Observation) -> dict[str, object]:
     """The counts behind a decision."""
+    keys = {name: arm.keys for name, arm in (("candidate", whole.candidate), ("champion", whole.champion))}
     return {
+        **{f"{name}_keys_exposed": counted.exposed for name, counted in keys.items() if counted is not None},
+        **{f"outcomes_{word}": number for word, number in observation.outcomes.items()},
         "pairs": sums.num_pairs(whole),
         "shadow_dropped": whole.pairs.dropped,
         "candidate_requests": whole.candidate.failures.n,
@@ -86,4 +91,5 @@ def _facts(whole: Tally, part: Tally, observation: Observation) -> dict[str, obj
         "latency_p99_ms": whole.candidate.latency_p99_ms,
         "requests_per_second": observation.requests_per_second,
         "retraining_noise": observation.retraining_noise,
+        "numeric_noise": observation.numeric_noise,
     }

@@ -20,12 +20,15 @@ ready. Abort is exempt: it only takes weight away.
 from dataclasses import replace
 from datetime import datetime
 
+from fairlead.deploy.rollout import moves, trials
 from fairlead.deploy.rollout import sentences as say
 from fairlead.deploy.rollout import tally as sums
 from fairlead.deploy.rollout.actions import Action, Notify
 from fairlead.deploy.rollout.commands import refusal
 from fairlead.deploy.rollout.course import noted
 from fairlead.deploy.rollout.decisions import enter
+from fairlead.deploy.rollout.moves import ENGINE, age, is_fresh
+from fairlead.deploy.rollout.trial_moves import decide_trial, end_trial
 from fairlead.deploy.rollout.verdicts import hopeless, judge, required
 from fairlead.deploy.rollout.wishes import (
     confirmed,
@@ -41,13 +44,14 @@ from fairlead.deploy.rollout.wishes import (
 )
 from fairlead.records.evidence import MetricVerdict, Verdict
 from fairlead.records.rollout import TERMINAL, Observation, Phase, RolloutRecord
+from fairlead.records.trial import AB_TEST
 
-ENGINE = "engine"
-FRESH_SECONDS = 60.0
-"""Age of the newest request up to which evidence may advance a rollout."""
 COMPLETE_SECONDS = 60.0
 """Age of the shadow up to which a FAIL of a comparison waits for the other comparisons."""
-COMPARISONS = frozenset({"shadow_flips", "shadow_score_difference", "loss", "skew"})
+COMPARISONS = frozenset(
+    {"shadow_flips", "shadow_score_difference", "loss", "skew", "shadow_flips_by_slice", "loss_by_slice"}
+    | {"shadow_score_difference_by_slice"}
+)
 
 _MEASURING = frozenset({Phase.SHADOW, Phase.CANARY, Phase.WATCHING})
 
@@ -71,7 +75,7 @@ def _absorb(record: RolloutRecord, observation: Observation, now: datetime) -> R
         record = replace(record, applied_generation=record.release_generation)
     if observation.skew:
         record = replace(record, skew=observation.skew)
-    record = sums.absorb(record, observation, now)
+    record = trials.clocked(sums.absorb(record, observation, now), now)
     trouble = trouble_of(record, observation)
     since = (record.trouble_since or now.isoformat()) if trouble else ""
     return replace(record, trouble_since=since)
@@ -96,7 +100,9 @@ def _decide(record: RolloutRecord, observation: Observation, now: datetime) -> R
         release = observation.release
         by = f"rollout {release.rollout}" if release is not None and release.rollout else "a person"
         generation = release.generation if release is not None else 0
-        return _pause(record, observation, now, "taken_over", f"{by} set the traffic meanwhile (release {generation})")
+        return moves.pause(
+            record, observation, now, "taken_over", f"{by} set the traffic meanwhile (release {generation})"
+        )
     if phase is Phase.PROMOTING:
         return _finish_promotion(record, observation, now)
     if phase is Phase.STARTING:
@@ -106,7 +112,7 @@ def _decide(record: RolloutRecord, observation: Observation, now: datetime) -> R
 
 def _decide_starting(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
     if observation.candidate_error:
-        return _abort(record, observation, now, ENGINE, _cannot_start(observation))
+        return moves.abort(record, observation, now, ENGINE, _cannot_start(observation))
     trouble = trouble_of(record, observation)
     if not trouble:
         shadow = record.plan.shadow_percent > 0
@@ -116,7 +122,7 @@ def _decide_starting(record: RolloutRecord, observation: Observation, now: datet
             sentence = f"{what}: shadow of {say.weight(target.shadow_percent)} begins"
         else:
             target = replace(record, phase=Phase.CANARY, step=0, weight=record.plan.steps[0])
-            sentence = f"{what}, no shadow: canary of {say.weight(target.weight)} begins"
+            sentence = f"{what}, no shadow: {say.stage(target)} begins"
         return enter(record, target, observation, now, ENGINE, sentence)
     if record.applied_generation == 0 and not wrong_champion(record, observation):
         record = outbid(record, observation)
@@ -131,11 +137,14 @@ def _decide_measuring(record: RolloutRecord, observation: Observation, now: date
         named = ", ".join(metric.metric for metric in failed)
         status = f"{say.stage(record)}: {named} failed; the other comparisons are completed, nobody is answered by it"
         return replace(record, failed=tuple(failed), status=status)
+    ended = trials.ending(record)
+    if failed and ended is not None and [metric.metric for metric in failed] == [AB_TEST]:
+        return end_trial(record, observation, now, ended)
     if failed:
         sentence = f"{say.stage(record)}: {'; '.join(m.why for m in failed)}"
-        return _abort(record, observation, now, ENGINE, sentence)
+        return moves.abort(record, observation, now, ENGINE, sentence)
     if observation.candidate_error:
-        return _abort(record, observation, now, ENGINE, _cannot_start(observation))
+        return moves.abort(record, observation, now, ENGINE, _cannot_start(observation))
     if record.phase is Phase.PAUSED:
         return replace(record, status=f"paused: {record.pause_reason}")
     trouble = trouble_of(record, observation)
@@ -144,9 +153,11 @@ def _decide_measuring(record: RolloutRecord, observation: Observation, now: date
     silent = age(max(record.last_data_at, record.phase_since, record.deadline_from, record.hosted_since), now)
     if silent > record.plan.no_data_seconds:
         reason = f"no requests for {say.seconds(silent)}; traffic stays as it is"
-        return _pause(record, observation, now, "no_data", reason)
+        return moves.pause(record, observation, now, "no_data", reason)
     if record.phase is Phase.WATCHING:
         return _decide_watching(record, observation, now)
+    if record.plan.trial is not None and record.phase is Phase.CANARY:
+        return decide_trial(record, observation, now, metrics, ended)
     return _decide_advance(record, observation, now, metrics)
 
 
@@ -176,22 +187,19 @@ def _decide_advance(
     record: RolloutRecord, observation: Observation, now: datetime, metrics: tuple[MetricVerdict, ...]
 ) -> RolloutRecord:
     minimum = _min_requests(record)
-    enough = record.last_requests >= minimum
-    fresh = bool(record.last_data_at) and age(record.last_data_at, now) <= min(
-        FRESH_SECONDS, record.plan.no_data_seconds
-    )
+    enough, fresh = record.last_requests >= minimum, is_fresh(record, now)
     waiting = [m for m in metrics if required(m) and m.verdict is not Verdict.PASS]
     if enough and fresh and not waiting:
         return _advance(record, observation, now, ENGINE, f"{say.stage(record)}: {_all_why(metrics)}")
     stuck = [m for m in waiting if hopeless(m)]
     if enough and stuck and len(stuck) == len(waiting):
-        return _pause(record, observation, now, "inconclusive", "; ".join(m.why for m in stuck))
+        return moves.pause(record, observation, now, "inconclusive", "; ".join(m.why for m in stuck))
     if age(record.deadline_from or record.started_at, now) > record.plan.max_seconds:
         reason = f"no verdict within {say.seconds(record.plan.max_seconds)}: " + (
             "; ".join(m.why for m in waiting)
             or f"{say.count(record.last_requests, 'request')} of {minimum:,} that the plan wants"
         )
-        return _pause(record, observation, now, "inconclusive", reason)
+        return moves.pause(record, observation, now, "inconclusive", reason)
     return replace(record, status=_waiting_for(record, observation, waiting, minimum))
 
 
@@ -213,22 +221,11 @@ def _advance(record: RolloutRecord, observation: Observation, now: datetime, act
     step_after = 0 if after is Phase.SHADOW else record.step + 1
     if step_after < len(plan.steps):
         target = replace(record, phase=Phase.CANARY, step=step_after, weight=plan.steps[step_after], shadow_percent=0.0)
-        sentence = f"{because}. Next: canary {say.weight(target.weight)}"
+        sentence = f"{because}. Next: {say.stage(target)}"
         return enter(record, target, observation, now, actor, sentence)
-    return _promote(record, observation, now, actor, f"{because}. Next: {say.arm(record.candidate)} becomes champion")
-
-
-def _promote(
-    record: RolloutRecord, observation: Observation, now: datetime, actor: str, sentence: str
-) -> RolloutRecord:
-    target = replace(record, phase=Phase.PROMOTING, weight=100.0, shadow_percent=0.0)
-    return enter(record, target, observation, now, actor, sentence)
-
-
-def _abort(record: RolloutRecord, observation: Observation, now: datetime, actor: str, because: str) -> RolloutRecord:
-    target = replace(record, phase=Phase.ABORTING, weight=0.0, shadow_percent=0.0)
-    sentence = f"{because}. Rolled back: {say.arm(record.rollback_target)} answers everything"
-    return enter(record, target, observation, now, actor, sentence)
+    return moves.promote(
+        record, observation, now, actor, f"{because}. Next: {say.arm(record.candidate)} becomes champion"
+    )
 
 
 def _finish_promotion(record: RolloutRecord, observation: Observation, now: datetime) -> RolloutRecord:
@@ -254,22 +251,15 @@ def _hold_in_trouble(record: RolloutRecord, observation: Observation, now: datet
     lasted = age(record.trouble_since, now)
     if lasted > record.plan.no_data_seconds:
         reason = f"for {say.seconds(lasted)}: {trouble}; traffic stays as it is"
-        return _pause(record, observation, now, "error", reason)
+        return moves.pause(record, observation, now, "error", reason)
     return replace(record, status=f"holding: {trouble}")
-
-
-def _pause(record: RolloutRecord, observation: Observation, now: datetime, kind: str, reason: str) -> RolloutRecord:
-    resume_phase = sums.counting_phase(record)
-    target = replace(record, phase=Phase.PAUSED, resume_phase=resume_phase, pause_reason=reason, pause_kind=kind)
-    return enter(
-        record, target, observation, now, record.command_by if kind == "person" else ENGINE,
-        f"paused at {say.stage(record)}: {reason}", moves=False, keeps_count=True,
-    )  # fmt: skip
 
 
 def _resume(record: RolloutRecord, observation: Observation, now: datetime, actor: str) -> RolloutRecord:
     phase = record.resume_phase or Phase.STARTING
-    accepted = record.pause_kind == "inconclusive" and phase in (Phase.SHADOW, Phase.CANARY)
+    accepted = record.pause_kind == "inconclusive" and (
+        phase is Phase.SHADOW or (phase is Phase.CANARY and trials.accepts(record))
+    )
     target = replace(
         record, phase=phase, resume_phase=None, pause_reason="", pause_kind="", trouble_since="",
         deadline_from=now.isoformat(),
@@ -320,9 +310,9 @@ def _take_command(record: RolloutRecord, observation: Observation, now: datetime
         sentence = f"{command} refused: {no}" if no else "abort: it is being rolled back already"
         return enter(record, record, observation, now, actor, sentence, moves=False, keeps_count=True)
     if command == "abort":
-        return _abort(record, observation, now, actor, f"{actor} aborted at {say.stage(record)}")
+        return moves.abort(record, observation, now, actor, f"{actor} aborted at {say.stage(record)}")
     if command == "pause":
-        return _pause(record, observation, now, "person", f"{actor} paused it")
+        return moves.pause(record, observation, now, "person", f"{actor} paused it")
     if command == "resume":
         return _resume(record, observation, now, actor)
     if sums.counting_phase(record) is Phase.WATCHING:
@@ -330,7 +320,7 @@ def _take_command(record: RolloutRecord, observation: Observation, now: datetime
         return enter(record, replace(record, phase=Phase.PROMOTED), observation, now, actor, sentence)
     evidence = _all_why(judge(record, observation)) or "no evidence yet"
     sentence = f"{actor} promoted at {say.stage(record)}. Evidence at that moment: {evidence}"
-    return _promote(record, observation, now, actor, sentence)
+    return moves.promote(record, observation, now, actor, sentence)
 
 
 # --- small things ----------------------------------------------------------------------------------------------------
@@ -338,11 +328,6 @@ def _take_command(record: RolloutRecord, observation: Observation, now: datetime
 
 def _min_requests(record: RolloutRecord) -> int:
     return record.plan.shadow_min_requests if record.phase is Phase.SHADOW else record.plan.min_requests
-
-
-def age(since: str, now: datetime) -> float:
-    # Never below zero: a clock that was set back must not make anything look as if it came from the future.
-    return max(0.0, (now - datetime.fromisoformat(since)).total_seconds()) if since else 0.0
 
 
 def _cannot_start(observation: Observation) -> str:

@@ -45,7 +45,8 @@ def outlook(record: RolloutRecord, requests_per_second: float, now: datetime) ->
     requests = sums.num_requests(phase, part)
     found = []
     for metric in record.last_metrics:
-        if metric.verdict is Verdict.NOT_ENOUGH_EVIDENCE and metric.metric != "skew":
+        undecided = metric.verdict is Verdict.NOT_ENOUGH_EVIDENCE and not metric.metric.endswith("_by_slice")
+        if undecided and metric.metric != "skew":  # slices only veto, and nothing waits for them
             # Keys that come again bring no evidence: units come slower than requests, as they did so far.
             units = requests_per_second * share * (min(1.0, metric.n / requests) if requests and metric.n else 1.0)
             found.append(_of_metric(record, metric, part, units, left))

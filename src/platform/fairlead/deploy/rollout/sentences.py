@@ -1,7 +1,10 @@
 """How numbers and states read in the sentences of a rollout."""
 
 from fairlead.records.release import Arm
-from fairlead.records.rollout import Phase, RolloutRecord
+from fairlead.records.rollout import Phase, RolloutPlan, RolloutRecord
+from fairlead.records.trial import AB_TEST, BANDIT
+
+STRATEGIES = {AB_TEST: "A/B test", BANDIT: "bandit"}
 
 
 def percent(share: float) -> str:
@@ -49,13 +52,18 @@ def arm(which: Arm) -> str:
     return f"version {which.version}"
 
 
+def phase_of(plan: RolloutPlan, phase: Phase) -> str:
+    """A phase in a word or two: a canary may be an A/B test or a bandit."""
+    return STRATEGIES[plan.trial.kind] if plan.trial is not None and phase is Phase.CANARY else phase.value
+
+
 def stage(record: RolloutRecord) -> str:
     """Where the rollout is: "shadow 100 %", "canary 10 %"."""
     phase = record.resume_phase if record.phase is Phase.PAUSED and record.resume_phase else record.phase
     if phase is Phase.SHADOW:
         return f"shadow {weight(record.shadow_percent)}"
     if phase is Phase.CANARY:
-        return f"canary {weight(record.weight)}"
+        return f"{phase_of(record.plan, phase)} {weight(record.weight)}"
     return phase.value
 
 

@@ -9,6 +9,7 @@ candidate alone, and pairs on the same request, are no such comparisons and stay
 from dataclasses import replace
 
 from fairlead.deploy.rollout import sentences as say
+from fairlead.deploy.rollout.losses import compares_arms
 from fairlead.deploy.rollout.plan import budget_of
 from fairlead.deploy.statistics import sample_ratio
 from fairlead.records.evidence import MetricVerdict, RunningRate, Verdict
@@ -47,7 +48,7 @@ def split_verdict(record: RolloutRecord, seen: RunningRate) -> MetricVerdict:
 
 
 def _compares(metric: MetricVerdict) -> bool:
-    unpaired = metric.metric != "loss" or metric.details.get("paired") is False
+    unpaired = metric.metric != "loss" or compares_arms(metric)
     return (metric.metric in _COMPARES and unpaired) or metric.metric.startswith("latency_")
 
 

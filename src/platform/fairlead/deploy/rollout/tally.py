@@ -5,12 +5,23 @@ counted, minus what the present one had counted before the rollout. The rollout'
 `carried + seen`, and that of a step the difference of two such sums. All statistics use sums only.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from fairlead.deploy.rollout.detecting import detect
 from fairlead.records.evidence import RunningMean, RunningRate
-from fairlead.records.rollout import ArmEvidence, Detectors, Observation, PairEvidence, Phase, RolloutRecord, Tally
+from fairlead.records.rollout import (
+    ArmEvidence,
+    Detectors,
+    Observation,
+    PairEvidence,
+    Phase,
+    RolloutRecord,
+    SliceEvidence,
+    Tally,
+)
+from fairlead.records.trial import KeyOutcomes
 
 LEFT_INSTANCES = 8
 """How many server processes that were left are remembered, to know a late answer of one of them."""
@@ -117,6 +128,7 @@ def _mirrored(pairs: PairEvidence) -> PairEvidence:
         difference=pairs.difference,
         loss_difference=replace(loss, low=-loss.high, high=-loss.low, total=-loss.total),
         dropped=pairs.dropped,
+        labels=pairs.labels,
     )
 
 
@@ -193,6 +205,8 @@ def _arm(a: ArmEvidence, b: ArmEvidence, sign: int) -> ArmEvidence:
         latency_p99_ms=b.latency_p99_ms,
         latency=a.latency.plus(b.latency, sign),
         attempts=attempts,
+        keys=_keys(a.keys, b.keys, sign),
+        labels=a.labels.plus(b.labels, sign),
     )
 
 
@@ -207,7 +221,36 @@ def _pairs(a: PairEvidence, b: PairEvidence, sign: int) -> PairEvidence:
         shadow_slow=_rate(a.shadow_slow, b.shadow_slow, sign),
         dropped=a.dropped + sign * b.dropped,
         requests=a.requests + sign * b.requests,
+        labels=a.labels.plus(b.labels, sign),
+        slices=_slices(a.slices, b.slices, sign),
     )
+
+
+def _keys(a: KeyOutcomes | None, b: KeyOutcomes | None, sign: int) -> KeyOutcomes | None:
+    if b is None:
+        return a
+    first = a or KeyOutcomes(values=replace(b.values, n=0, total=0.0, variance_process=0.0, clipped=0, refused=0))
+    return KeyOutcomes(
+        exposed=first.exposed + sign * b.exposed,
+        ripe=first.ripe + sign * b.ripe,
+        arrived=first.arrived + sign * b.arrived,
+        values=_mean(first.values, b.values, sign),
+    )
+
+
+def _slices(a: Mapping[str, SliceEvidence], b: Mapping[str, SliceEvidence], sign: int) -> Mapping[str, SliceEvidence]:
+    if not b:
+        return a
+    none = SliceEvidence()
+    pairs = {name: (a.get(name, none), b.get(name, none)) for name in {**a, **b}}
+    return {
+        name: SliceEvidence(
+            _rate(one.flips, other.flips, sign),
+            _mean(one.difference, other.difference, sign),
+            _mean(one.loss_difference, other.loss_difference, sign),
+        )
+        for name, (one, other) in pairs.items()
+    }
 
 
 def _rate(a: RunningRate, b: RunningRate, sign: int) -> RunningRate:
@@ -238,7 +281,14 @@ def _arm_went_back(before: ArmEvidence, now: ArmEvidence) -> bool:
         or _rate_went_back(before.failures, now.failures)
         or _rate_went_back(before.slow, now.slow)
         or now.loss.n < before.loss.n
+        or _keys_went_back(before.keys, now.keys)
     )
+
+
+def _keys_went_back(before: KeyOutcomes | None, now: KeyOutcomes | None) -> bool:
+    if before is None or now is None:  # servers may stop counting keys once the trial has ended
+        return False
+    return now.exposed < before.exposed or now.ripe < before.ripe or now.values.n < before.values.n
 
 
 def _pairs_went_back(before: PairEvidence, now: PairEvidence) -> bool:

@@ -11,13 +11,13 @@ Which metrics must PASS before the candidate may advance (`details["required"]`)
 
 The rule for labels. Their absence never blocks, as they may come months later; evidence of harm always vetoes. In the
 shadow, where waiting brings more pairs and hurts nobody, the loss must PASS while labels keep up: at least
-`min_requests` pairs have one, and so does at least half of all pairs.
+`min_requests` pairs have one, and so does at least half of all pairs that could have one by now (`rollout.losses`).
 
 Hard failures are the candidate's only where the champion's calls of the same time do not fail as often (see
 `statistics.concurrent`): an overloaded machine holds a rollout, and never rolls it back.
 
-Hard failures and slow answers have a detector beside the test of the step (see `statistics.detector`): a fault that
-starts late fails them, whatever the sums of a long healthy step still say.
+Hard failures, slow answers, each quantile of the latency and the loss have a detector beside the test of the step (see
+`rollout.detecting`): a fault that starts late fails them, whatever the sums of a long healthy step still say.
 
 When the arms do not get the keys that they should (`rollout.split`), comparisons between them are an ERROR: they pause
 the rollout for a person, and decide nothing.
@@ -29,15 +29,24 @@ a measured noise of retraining.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import zip_longest
 
 from fairlead.deploy.rollout import sentences as say
 from fairlead.deploy.rollout import tally as sums
 from fairlead.deploy.rollout.comparing import compare, interval, mean_limits, rate_below, reason_for, word
-from fairlead.deploy.rollout.detecting import blame_of_calls, blame_of_copies, failure_test
+from fairlead.deploy.rollout.detecting import (
+    blame_of_calls,
+    blame_of_copies,
+    failure_test,
+    loss_evidence,
+    with_detector,
+)
 from fairlead.deploy.rollout.latency import latency_metrics
+from fairlead.deploy.rollout.losses import labels_keep_up, live_loss, paired_loss, with_label_check
 from fairlead.deploy.rollout.plan import budget_of
+from fairlead.deploy.rollout.slices import slice_metrics
 from fairlead.deploy.rollout.split import with_split
-from fairlead.deploy.statistics import detector
+from fairlead.deploy.rollout.trials import trial_metric
 from fairlead.deploy.statistics.budget import Budget
 from fairlead.deploy.statistics.means import needed_mean_below
 from fairlead.deploy.statistics.rates import Mixture, lower_limit, upper_limit
@@ -45,9 +54,10 @@ from fairlead.deploy.statistics.two_sample import difference, needed_within
 from fairlead.records.data import SkewFinding
 from fairlead.records.evidence import Interval, MetricVerdict, RunningMean, RunningRate, Verdict
 from fairlead.records.rollout import Observation, Phase, RolloutPlan, RolloutRecord
+from fairlead.records.trial import AB_TEST
 
-LABELLED_SHARE = 0.5
-"""Share of the pairs that need a label before the loss must pass in the shadow."""
+_VISIBLE_NOISE = 5e-5
+"""Numeric noise from which a sentence tells of it: below, it reads 0.0000."""
 
 _LIVE = frozenset({Phase.CANARY, Phase.WATCHING})
 
@@ -61,7 +71,11 @@ def judge(record: RolloutRecord, observation: Observation) -> tuple[MetricVerdic
         metrics = tuple(_live_metrics(record))
         if phase is Phase.WATCHING:
             return tuple(_optional(m) for m in metrics)
-        return with_split(record, observation.split, metrics)
+        trial = trial_metric(record)
+        if trial is None:
+            return with_split(record, observation.split, metrics)
+        # An A/B test judges its split itself: all its keys count, and a wrong one ends it.
+        return (trial, *(metrics if trial.metric == AB_TEST else with_split(record, observation.split, metrics)))
     return ()
 
 
@@ -95,7 +109,8 @@ def _shadow_metrics(record: RolloutRecord, observation: Observation) -> Iterator
     )
     has_labels = pairs.flips.n > 0 or pairs.difference.n == 0
     yield flips if has_labels else _optional(replace(flips, why="the model gives no labels that could change"))
-    yield _score_difference(plan, budget, pairs.difference, observation.retraining_noise)
+    limit, source = _difference_limit(plan, observation)
+    yield _score_difference(plan, budget, pairs.difference, limit, source)
     slow = rate_below(
         "shadow_slow",
         f"copies over {plan.latency_bound_ms:g} ms",
@@ -106,9 +121,9 @@ def _shadow_metrics(record: RolloutRecord, observation: Observation) -> Iterator
     )
     yield _recorded_only(slow)
     yield skew_verdict(record, required=observation.skew_expected)
-    labelled, answered = pairs.loss_difference.n, sums.num_pairs(sums.total(record))
-    keeps_up = labelled >= plan.min_requests and labelled >= LABELLED_SHARE * answered
-    yield _paired_loss(plan, budget, pairs.loss_difference, required=keeps_up)
+    keeps_up = labels_keep_up(plan, pairs, sums.num_pairs(sums.total(record)))
+    yield paired_loss(plan, budget, pairs, required=keeps_up)
+    yield from slice_metrics(plan, budget, pairs.slices, limit, observation.slice_noise)
 
 
 def _recorded_only(metric: MetricVerdict) -> MetricVerdict:
@@ -118,12 +133,10 @@ def _recorded_only(metric: MetricVerdict) -> MetricVerdict:
     )
 
 
-def _score_difference(plan: RolloutPlan, budget: Budget, values: RunningMean, noise: float | None) -> MetricVerdict:
+def _score_difference(
+    plan: RolloutPlan, budget: Budget, values: RunningMean, limit: float | None, source: str
+) -> MetricVerdict:
     name = "shadow_score_difference"
-    limit, source = plan.max_score_difference, "declared"
-    if limit is None and noise:  # a noise of 0 is no scale to measure by
-        limit = plan.score_difference_factor * noise
-        source = f"{plan.score_difference_factor:g} x retraining noise {noise:.4f}"
     alpha_low, alpha_high = budget.rollback(name), budget.promotion
     low, high = mean_limits(values, alpha_low, alpha_high, plan.shadow_min_requests)
     observed = values.mean if values.n else None
@@ -150,35 +163,24 @@ def _score_difference(plan: RolloutPlan, budget: Budget, values: RunningMean, no
     )
 
 
-def _paired_loss(plan: RolloutPlan, budget: Budget, values: RunningMean, *, required: bool) -> MetricVerdict:
-    """Candidate minus champion on the same labelled requests, against the margin."""
-    alpha_low, alpha_high = budget.rollback("loss"), budget.promotion
-    low, high = mean_limits(values, alpha_low, alpha_high, plan.min_requests)
-    verdict, reason = compare(values.n, low, high, plan.max_loss_increase)
-    needed = needed_mean_below(values, plan.max_loss_increase, alpha_high, plan.min_requests) if reason else None
-    if values.n:
-        shown = f">= {low:+.4f} at {say.level(alpha_low)}" if verdict is Verdict.FAIL else (
-            f"<= {high:+.4f} at {say.level(alpha_high)}"
-        )  # fmt: skip
-        why = (
-            f"{say.count(values.n, 'labelled pair')}, loss difference {values.mean:+.4f} ({shown}), "
-            f"margin {plan.max_loss_increase:g}: {word(verdict, reason)}"
-        )
-    else:
-        why = "no labels yet; their absence does not block"
-    details = {"required": required, "alpha_low": alpha_low, "alpha_high": alpha_high, "unit": "loss",
-               "reason": reason, "paired": True}  # fmt: skip
-    return MetricVerdict(
-        "loss", verdict, values.mean if values.n else None, interval(low, high, alpha_low, alpha_high),
-        plan.max_loss_increase, values.n, why, needed, details,
-    )  # fmt: skip
+def _difference_limit(plan: RolloutPlan, observation: Observation) -> tuple[float | None, str]:
+    """The bound of the mean score difference and where it comes from; None without any. The noise floor has two parts:
+    that of retraining, without which there is no scale to measure by, and the numeric one, which should be 0."""
+    noise, numeric = observation.retraining_noise, observation.numeric_noise or 0.0
+    if plan.max_score_difference is not None or not noise:
+        return plan.max_score_difference, "declared"
+    source = f"retraining noise {noise:.4f}"
+    if numeric >= _VISIBLE_NOISE:
+        source = f"({source} + numeric noise {numeric:.4f})"
+    return plan.score_difference_factor * (noise + numeric), f"{plan.score_difference_factor:g} x {source}"
 
 
 # --- live ------------------------------------------------------------------------------------------------------------
 def _live_metrics(record: RolloutRecord) -> Iterator[MetricVerdict]:
     plan, budget = record.plan, budget_of(record.plan)
     whole, part = sums.total(record), sums.of_step(record)
-    later = record.step > 0 or sums.counting_phase(record) is Phase.WATCHING
+    watching = sums.counting_phase(record) is Phase.WATCHING  # whose loss is that of pairs
+    later = record.step > 0 or watching
     tests = [("live", whole.candidate.tried)] + ([("step", part.candidate.tried)] if later else [])
     found = sums.detectors_of_step(record)
     yield _error_rate(plan, budget, part.candidate.failures, part.champion.failures)
@@ -192,22 +194,15 @@ def _live_metrics(record: RolloutRecord) -> Iterator[MetricVerdict]:
         budget.rollback("slow_rate"),
         budget,
     )
-    yield _with_detector(slow, found.slow, budget.detection("slow_rate"), "answers turned slow")
-    yield from latency_metrics(plan, budget, part.candidate.latency, part.champion.latency)
-    yield _live_loss(plan, budget, whole.pairs.loss_difference, whole.candidate.loss, whole.champion.loss)
+    yield with_detector(slow, found.slow, budget.detection("slow_rate"), "answers turned slow")
+    alpha = budget.detection("latency")
+    latencies = latency_metrics(plan, budget, part.candidate.latency, part.champion.latency)
+    for metric, rising in zip_longest(latencies, found.latency):
+        yield with_detector(metric, rising, alpha, "the latency rose") if rising is not None else metric
+    loss = live_loss(plan, budget, whole.pairs, whole.candidate, whole.champion)
+    loss = with_detector(loss, loss_evidence(found), budget.detection("loss"), "the loss began to rise")
+    yield loss if watching else with_label_check(loss, budget, whole.candidate.labels, whole.champion.labels)
     yield skew_verdict(record, required=False)
-
-
-def _with_detector(metric: MetricVerdict, log_value: float, alpha: float, what: str) -> MetricVerdict:
-    """The metric, failed when its detector raised an alarm, whatever the sums of the step still say."""
-    details = {**metric.details, "detector": log_value, "detector_from": -math.log(alpha)}
-    if metric.verdict is Verdict.FAIL or not bool(detector.alarm(log_value, alpha)):
-        return replace(metric, details=details)
-    why = (
-        f"{what} in the course of this step (evidence {log_value:+.1f}, bad from {-math.log(alpha):.1f}), "
-        f"over all of it: {metric.why.rpartition(': ')[0]}: {Verdict.FAIL.value}"
-    )
-    return replace(metric, verdict=Verdict.FAIL, why=why, needed=None, details={**details, "reason": ""})
 
 
 def _hard_failures(
@@ -251,7 +246,7 @@ def _hard_failures(
         plan.bad_failure_rate, counts.n, why, needed if reason else None, details,
     )  # fmt: skip
     if log_detector is not None:
-        metric = _with_detector(metric, log_detector, budget.failures("detector"), "hard failures began")
+        metric = with_detector(metric, log_detector, budget.failures("detector"), "hard failures began")
     return metric if blame is None else _blamed(metric, blame, -math.log(budget.blame))
 
 
@@ -287,33 +282,6 @@ def _error_rate(plan: RolloutPlan, budget: Budget, candidate: RunningRate, champ
     return MetricVerdict(
         "error_rate", verdict, found.observed if candidate.n else None,
         interval(found.low, found.high, alpha_low, alpha_high), margin, candidate.n, why, needed, details,
-    )  # fmt: skip
-
-
-def _live_loss(
-    plan: RolloutPlan, budget: Budget, paired: RunningMean, candidate: RunningMean, champion: RunningMean
-) -> MetricVerdict:
-    """The paired difference where there are pairs with labels, else the difference of the arms' mean losses. Vetoes."""
-    if paired.n or not (candidate.n and champion.n):
-        return _paired_loss(plan, budget, paired, required=False)
-    alpha_low, alpha_high = budget.rollback("loss"), budget.promotion
-    candidate_low, candidate_high = mean_limits(candidate, alpha_low / 2, alpha_high / 2, plan.min_requests)
-    champion_low, champion_high = mean_limits(champion, alpha_high / 2, alpha_low / 2, plan.min_requests)
-    low, high = candidate_low - champion_high, candidate_high - champion_low
-    verdict, reason = compare(candidate.n, low, high, plan.max_loss_increase)
-    observed = candidate.mean - champion.mean
-    shown = f">= {low:+.4f} at {say.level(alpha_low)}" if verdict is Verdict.FAIL else (
-        f"<= {high:+.4f} at {say.level(alpha_high)}"
-    )  # fmt: skip
-    why = (
-        f"{say.count(candidate.n, 'labelled answer')}, loss {observed:+.4f} against the champion's ({shown}), "
-        f"margin {plan.max_loss_increase:g}: {word(verdict, reason)}"
-    )
-    details = {"required": False, "alpha_low": alpha_low, "alpha_high": alpha_high, "unit": "loss",
-               "reason": reason, "paired": False}  # fmt: skip
-    return MetricVerdict(
-        "loss", verdict, observed, interval(low, high, alpha_low, alpha_high), plan.max_loss_increase,
-        candidate.n, why, None, details,
     )  # fmt: skip
 
 

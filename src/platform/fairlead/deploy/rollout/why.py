@@ -9,7 +9,8 @@ from fairlead.deploy.rollout.outlook import outlook
 from fairlead.deploy.rollout.plan import budget_of
 from fairlead.deploy.rollout.why_evidence import error_spent, metric_blocks, name_of, narrowing, part_of
 from fairlead.records.evidence import Verdict
-from fairlead.records.rollout import Decision, Phase, RolloutRecord
+from fairlead.records.rollout import Decision, Phase, RolloutPlan, RolloutRecord
+from fairlead.records.trial import AB_TEST, TrialPlan
 from fairlead.reports.model import (
     Badge,
     Block,
@@ -39,6 +40,9 @@ VALIDITY_NOTE = (
     "not make a wrong decision more likely. One error budget covers the whole rollout."
 )
 
+UNDECIDED = frozenset({"same", "no_winner"})
+"""Results of a trial that speak neither for the candidate nor against it."""
+
 _KIND: dict[Phase, Kind] = {
     Phase.PROMOTED: "ok",
     Phase.PROMOTING: "ok",
@@ -61,7 +65,7 @@ def explain(record: RolloutRecord, decision: int | None = None) -> Report:
     sections.append(_method(record))
     return Report(
         title=f"Rollout {record.id}: version {record.candidate.version} of {record.model}",
-        subtitle=f"{record.phase.value}; {record.status}",
+        subtitle=f"{say.phase_of(record.plan, record.phase)}; {record.status}",
         sections=tuple(sections),
         verdict=_verdict(record),
     )
@@ -71,7 +75,7 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
     """The same in plain text: a line per decision, and below it one per metric."""
     lines = [
         f"Rollout {record.id} of {record.model}: version {record.candidate.version} against version "
-        f"{record.champion.version}, {record.phase.value}",
+        f"{record.champion.version}, {say.phase_of(record.plan, record.phase)}",
         f"  {record.status}",
         f"  traffic of version {record.candidate.version}: {_weights_over_time(record)}",
         "",
@@ -79,12 +83,12 @@ def explain_text(record: RolloutRecord, decision: int | None = None) -> str:
     chosen = range(len(record.decisions)) if decision is None else [decision]
     for number in chosen:
         each = record.decisions[number]
-        lines.append(f"{number}. {each.at}  {_move(each)}  by {each.actor}")
+        lines.append(f"{number}. {each.at}  {_move(record, each)}  by {each.actor}")
         lines.append(f"   {each.sentence}")
         lines += _metric_lines(record, each)
     expected = _expected(record) if decision is None else []
     lines += ["", "What can still be expected:", *(f"   {sentence}" for sentence in expected)] if expected else []
-    lines += ["", VALIDITY_NOTE]
+    lines += ["", VALIDITY_NOTE, *_horizon_note(record.plan)]
     if _has_shadow(record):
         lines += ["", LOSS_NOTE]
     return "\n".join(lines)
@@ -128,11 +132,12 @@ def _metric_lines(record: RolloutRecord, decision: Decision) -> list[str]:
 def decision_headline(decision: Decision) -> str:
     """One decision in a few words; its sentence, when it was not made on metrics."""
     failed = [name_of(m.metric).lower() for m in decision.metrics if m.verdict is Verdict.FAIL]
-    at = "shadow" if decision.phase_before is Phase.SHADOW else f"canary {decision.weight_before:g} %"
+    tried = next((say.STRATEGIES[m.metric] for m in decision.metrics if m.metric in say.STRATEGIES), "canary")
+    at = "shadow" if decision.phase_before is Phase.SHADOW else f"{tried} {decision.weight_before:g} %"
     if decision.phase_after is Phase.ABORTING and failed:
         return f"{at} failed on {', '.join(failed)}: rolled back"
     passed = sum(m.verdict is Verdict.PASS for m in decision.metrics)
-    if passed and not failed and decision.phase_after is Phase.CANARY:
+    if passed and not failed and decision.phase_after is Phase.CANARY and tried == "canary":
         return f"{at} passed {passed} checks: canary {decision.weight_after:g} %"
     if passed and not failed and decision.phase_after is Phase.PROMOTING:
         return f"{at} passed {passed} checks: promoted"
@@ -151,7 +156,7 @@ def _verdict(record: RolloutRecord) -> Verdict | None:
     if record.phase in (Phase.PROMOTED, Phase.WATCHING, Phase.PROMOTING):
         return Verdict.PASS
     if record.phase in (Phase.ABORTED, Phase.ABORTING):
-        return Verdict.FAIL
+        return Verdict.NOT_ENOUGH_EVIDENCE if record.result in UNDECIDED else Verdict.FAIL
     return Verdict.NOT_ENOUGH_EVIDENCE if record.phase is Phase.PAUSED else None
 
 
@@ -173,7 +178,7 @@ def _outcome(record: RolloutRecord) -> Section:
                 ("calls of the candidate that failed", whole.candidate.failures.events),
                 ("requests that failed for a user", whole.user_failures),
                 ("shadow copies dropped", whole.pairs.dropped),
-                ("highest canary share", say.weight(_highest_canary(record))),
+                ("highest share of live requests", say.weight(_highest_canary(record))),
             )
         ),
     ]
@@ -187,6 +192,8 @@ def _outcome(record: RolloutRecord) -> Section:
 
 def _headline(record: RolloutRecord) -> str:
     candidate = f"Version {record.candidate.version}"
+    if record.phase in (Phase.ABORTED, Phase.ABORTING) and record.result not in ("", "invalid"):
+        return f"The {say.phase_of(record.plan, Phase.CANARY)} has ended. Recommended: {record.recommends}"
     return {
         Phase.PROMOTED: f"{candidate} is champion",
         Phase.WATCHING: f"{candidate} is champion, and is being watched",
@@ -214,7 +221,7 @@ def _highest_canary(record: RolloutRecord) -> float:
 
 def _timeline(record: RolloutRecord) -> Section:
     steps = [
-        TimelineStep(d.at, d.phase_after.value, d.weight_after, _KIND.get(d.phase_after, "info"))
+        TimelineStep(d.at, say.phase_of(record.plan, d.phase_after), d.weight_after, _KIND.get(d.phase_after, "info"))
         for d in record.decisions
     ]
     title = f"Share of requests that version {record.candidate.version} answers"
@@ -228,7 +235,7 @@ def _decisions(record: RolloutRecord) -> Section:
             datetime.fromisoformat(d.at),
             d.actor,
             _weights(d).replace("->", "→").replace(" ", "\u00a0"),
-            Badge(d.phase_after.value, _KIND.get(d.phase_after, "info")),
+            Badge(say.phase_of(record.plan, d.phase_after), _KIND.get(d.phase_after, "info")),
             d.sentence,
         )
         for number, d in enumerate(record.decisions)
@@ -236,10 +243,10 @@ def _decisions(record: RolloutRecord) -> Section:
     return Section("Decisions", (Table(("no.", "at", "by", "traffic", "then", "why"), tuple(rows)),))
 
 
-def _move(decision: Decision) -> str:
-    phases = decision.phase_after.value
-    if decision.phase_before is not decision.phase_after:
-        phases = f"{decision.phase_before.value} -> {phases}"
+def _move(record: RolloutRecord, decision: Decision) -> str:
+    before, phases = (say.phase_of(record.plan, phase) for phase in (decision.phase_before, decision.phase_after))
+    if before != phases:
+        phases = f"{before} -> {phases}"
     return f"{phases} at {_weights(decision)}"
 
 
@@ -255,9 +262,12 @@ def _evidence(record: RolloutRecord, decision: Decision) -> Section:
     taken = (("decided by", decision.actor), ("at", format_instant(decision.at)), ("generation", decision.generation))
     facts = tuple((name.replace("_", " "), _cell(value)) for name, value in decision.evidence.items())
     counted = _counted(decision)
-    narrowed = metric_blocks(decision.metrics, part, counted, f"{decision.phase_after.value} after {counted:,}")
+    narrowed = metric_blocks(
+        decision.metrics, part, counted, f"{say.phase_of(record.plan, decision.phase_after)} after {counted:,}"
+    )
     return Section(
-        f"Decision {number}: {_move(decision)}", (Text(decision.sentence), *narrowed, KeyValues((*taken, *facts)))
+        f"Decision {number}: {_move(record, decision)}",
+        (Text(decision.sentence), *narrowed, KeyValues((*taken, *facts))),
     )
 
 
@@ -282,7 +292,8 @@ def _method(record: RolloutRecord) -> Section:
     )
     facts: list[tuple[str, Cell]] = [
         ("shadow", shadow),
-        ("canary steps", ", ".join(say.weight(weight) for weight in plan.steps)),
+        *(_trial_facts(plan.trial) if plan.trial else ()),
+        ("it begins with" if plan.trial else "canary steps", ", ".join(say.weight(weight) for weight in plan.steps)),
         ("requests per step, at least", plan.min_requests),
         ("labels that change, at most", say.bound(plan.max_flip_rate)),
         ("mean score difference, at most", difference),
@@ -295,10 +306,42 @@ def _method(record: RolloutRecord) -> Section:
         ("without requests it pauses after", say.seconds(plan.no_data_seconds)),
         ("without a verdict it pauses after", say.seconds(plan.max_seconds)),
     ]
-    blocks: list[Block] = [KeyValues(tuple(facts)), Text(VALIDITY_NOTE)]
+    blocks: list[Block] = [KeyValues(tuple(facts)), *(Text(note) for note in (VALIDITY_NOTE, *_horizon_note(plan)))]
     if _has_shadow(record):
         blocks.append(Callout("info", "What the loss cannot see", LOSS_NOTE))
     return Section("The plan, and how it decides", tuple(blocks))
+
+
+def _trial_facts(trial: TrialPlan) -> list[tuple[str, Cell]]:
+    """What an A/B test or a bandit was declared as."""
+    rule, better = trial.outcome, "higher" if trial.higher_is_better else "lower"
+    nothing = "is left out" if rule.missing is None else f"counts as {rule.missing:g}"
+    facts: list[tuple[str, Cell]] = [
+        ("strategy", say.STRATEGIES[trial.kind]),
+        ("metric", f"{rule.metric}, {rule.low:g} to {rule.high:g}, {better} is better"),
+        ("a key counts after", say.seconds(rule.horizon_seconds)),
+        ("without an outcome by then it", nothing),
+        ("it ends after", f"{trial.max_keys:,} keys or {say.seconds(trial.max_seconds)}"),
+        ("a candidate that wins", "becomes champion" if trial.promotes else "is recommended"),
+    ]
+    if trial.kind == AB_TEST:
+        return [
+            *facts,
+            ("probability of a winner that is none, at most", say.bound(trial.alpha)),
+            ("smallest difference worth having", trial.smallest_effect),
+        ]
+    policy = f"{trial.policy}, every {say.seconds(trial.every_seconds)}, at least {say.bound(trial.floor)} each"
+    return [*facts, ("policy", policy), ("error rate of what it recommends", "none is promised")]
+
+
+def _horizon_note(plan: RolloutPlan) -> list[str]:
+    if plan.label_horizon_seconds is None:
+        return []
+    return [
+        f"A label may take {say.seconds(plan.label_horizon_seconds)}: an answer counts in the loss once that is over, "
+        "so that answers whose labels come early weigh no more than others. Later labels are counted, and are no "
+        "evidence."
+    ]
 
 
 def _cell(value: object) -> Cell:

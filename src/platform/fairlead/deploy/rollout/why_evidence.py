@@ -28,10 +28,15 @@ NAMES: Mapping[str, str] = {
     "loss": "Loss over the champion's",
     "skew": "Live features against training data",
     "split": "Split of the keys",
+    "ab_test": "A/B test: candidate minus champion",
+    "bandit": "Bandit: candidate minus champion",
     "shadow_failures": "Failed shadow copies",
     "shadow_flips": "Labels that change",
     "shadow_score_difference": "Mean score difference",
     "shadow_slow": "Slow shadow copies",
+    "shadow_flips_by_slice": "Labels that change, worst slice",
+    "shadow_score_difference_by_slice": "Mean score difference, worst slice",
+    "loss_by_slice": "Loss over the champion's, worst slice",
 }
 _TESTS: Mapping[str, str] = {
     "failures": "sequential probability ratio test",
@@ -180,8 +185,9 @@ def error_spent(metric: MetricVerdict) -> str:
 
 
 def _test(metric: MetricVerdict) -> str:
-    known = "sequential comparison of a quantile" if metric.metric.startswith("latency_") else ""
-    return str(metric.details.get("test") or _TESTS.get(metric.metric, known))
+    name = metric.metric.removesuffix("_by_slice")
+    known = "sequential comparison of a quantile" if name.startswith("latency_") else ""
+    return str(metric.details.get("test") or _TESTS.get(name, known))
 
 
 def _interval_row(metric: MetricVerdict) -> IntervalRow:

@@ -20,6 +20,7 @@ def wish(record: RolloutRecord) -> Release:
     phase = sums.counting_phase(record)
     warm = record.plan.watch_seconds > 0 and phase in (Phase.PROMOTING, Phase.WATCHING)
     champion, candidate = record.champion, record.candidate
+    trial = record.plan.trial if phase in (Phase.STARTING, Phase.SHADOW, Phase.CANARY) else None
     if phase in (Phase.PROMOTING, Phase.WATCHING, Phase.PROMOTED):
         # The old champion stays warm where it can see what it would have answered: as the shadow.
         champion, other = candidate, (record.rollback_target if warm else None)
@@ -38,6 +39,9 @@ def wish(record: RolloutRecord) -> Release:
         rollout=record.id,
         note=f"rollout {record.id}: {say.stage(record)}",
         latency_bound_ms=record.plan.latency_bound_ms,
+        outcome=trial.outcome if trial is not None else None,
+        label_horizon_seconds=record.plan.label_horizon_seconds,
+        slices=record.plan.slices,
     )
 
 

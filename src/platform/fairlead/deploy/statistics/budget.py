@@ -14,9 +14,12 @@ candidate:
   the simulated rollouts), the rest evenly to the other metrics, whose limits hardly notice. Of the part for hard
   failures, three quarters go to the first test on live answers (it never restarts), the rest evenly to the test on
   shadow copies, to those that restart with each later step and with the watch, and to the detector of each step and
-  of the watch (`detector`), which restarts at every look: they see a fault that starts late. In a step, the share of
-  slow answers is halved between its confidence sequence and its detector, and the latency's is split evenly over the
-  quantiles.
+  of the watch (`detector`), which restarts at every look: they see a fault that starts late. The shares of slow
+  answers, of the latency and of the loss are halved between the test that begins with the step (for the loss: with the
+  rollout) and the detectors: one of slow answers and one of each quantile in each step and in the watch, and one of the
+  loss in each of them. The latency's parts are split evenly over the quantiles. Where slices are declared, the shadow's
+  comparisons (labels that change, score difference, and the loss that begins with the rollout) keep half of what they
+  have, and the other half is split evenly over all slices that there may be.
 
 Where the champion fails as often as the candidate, at a rate above the healthy one, the absolute test of hard failures
 has no error probability worth the name. There `concurrent` bounds it: at most `Budget.blame` for each of its two forms
@@ -41,19 +44,23 @@ LIVE_SHARE = 0.75
 """The part of that which the first test on live answers gets, when there are others."""
 
 DETECTOR_SHARE = 0.5
-"""The part of a slow metric's share in a step that its detector gets, where it has one."""
+"""The part of a slow metric's share that its detectors get, where it has some."""
 
 BLAME_FACTOR, MAX_BLAME = 5.0, 0.05
 """The level of blame: this factor times the error budget, at most this."""
 
+SLICE_SHARE = 0.5
+"""The part of what a comparison of pairs has that all slices together get, where slices are declared."""
+
+_SLICED = frozenset({"shadow_flips", "shadow_score_difference", "loss"})
 _PER_STEP = frozenset({"error_rate", "slow_rate", "latency"})
-_DETECTED = frozenset({"slow_rate"})
+_DETECTED = frozenset({"slow_rate", "latency", "loss"})
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """The split for a plan with `steps` canary steps, with a shadow phase or not, with a watch or not, that compares
-    `quantiles` quantiles of the latency."""
+    `quantiles` quantiles of the latency, and in the shadow at most `slices` slices."""
 
     error_budget: float
     abort_error: float
@@ -61,6 +68,7 @@ class Budget:
     shadow: bool = True
     watch: bool = False
     quantiles: int = 3
+    slices: int = 0
 
     @property
     def promotion(self) -> float:
@@ -95,14 +103,27 @@ class Budget:
     def rollback(self, metric: str) -> float:
         """The error probability of a FAIL of one of `SLOW_METRICS`, in one step where it restarts (for "latency": of
         one quantile)."""
-        share = self._share(metric)
-        if metric in _DETECTED:
-            share *= 1 - DETECTOR_SHARE
-        return share / self.quantiles if metric == "latency" and self.quantiles else share
+        share = self._begun(metric) / self._parts(metric)
+        return share * (1 - SLICE_SHARE) if metric in _SLICED and self.slices else share
+
+    def slice(self, metric: str) -> float:
+        """The error probability of a FAIL of one slice in the shadow."""
+        return self._begun(metric) * SLICE_SHARE / self.slices if metric in _SLICED and self.slices else 0.0
+
+    def _begun(self, metric: str) -> float:
+        """What the tests of a slow metric have that begin with the step, or with the rollout."""
+        return self._share(metric) * (1 - DETECTOR_SHARE if metric in _DETECTED else 1)
 
     def detection(self, metric: str) -> float:
-        """The error probability of an alarm of a slow metric's detector within one step."""
-        return self._share(metric) * DETECTOR_SHARE if metric in _DETECTED else 0.0
+        """The error probability of an alarm of a slow metric's detector within one step or the watch (for "latency": of
+        one quantile)."""
+        if metric not in _DETECTED:
+            return 0.0
+        share = self._share(metric) * DETECTOR_SHARE / self._parts(metric)
+        return share if metric in _PER_STEP else share / max(self.windows, 1)
+
+    def _parts(self, metric: str) -> int:
+        return max(self.quantiles, 1) if metric == "latency" else 1
 
     @property
     def split_alarm(self) -> float:
@@ -117,8 +138,9 @@ class Budget:
         """All error probabilities of a FAIL together: never more than `error_budget`."""
         hard = self.failures("live") + (self.failures("step") * self.restarts if self.restarts else 0.0)
         slow = sum(
-            (self.rollback(m) * (max(self.quantiles, 1) if m == "latency" else 1) + self.detection(m))
-            * (self.windows if m in _PER_STEP else 1)
+            self._parts(m) * (self.rollback(m) * (self.windows if m in _PER_STEP else 1))
+            + self._parts(m) * self.detection(m) * self.windows
+            + self.slice(m) * self.slices
             for m in SLOW_METRICS
         )
         return hard + slow
