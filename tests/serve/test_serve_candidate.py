@@ -26,7 +26,6 @@ from fairlead.serve.candidate_server import SECRET_BYTES, CandidateServer
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.model import Answer, Item, LoadedModel, fits, load_model
-from fairlead.serve.quarantine import Quarantine
 from fairlead.serve.recorder import Recorder
 from fairlead.serve.wire import (
     Frames,
@@ -110,22 +109,6 @@ def test_an_answer_that_no_such_model_gives_does_not_fit(answer: Answer) -> None
     signature = Signature("binary", (), (), ("no", "yes"))
     assert fits(Answer([0.5], ["yes"]), signature, 1)
     assert not fits(answer, signature, 1)
-
-
-def test_the_second_death_puts_a_body_in_quarantine_and_the_list_is_bounded() -> None:
-    quarantine = Quarantine(kept=3)
-    assert not quarantine.suspect(b"poison")
-    assert not quarantine.holds(b"poison")
-    assert not quarantine.suspect(b"innocent")
-    assert quarantine.suspect(b"poison")
-    assert quarantine.holds(b"poison")
-    assert not quarantine.holds(b"innocent")
-    for number in range(10):
-        quarantine.suspect(b"%d" % number)
-        quarantine.suspect(b"%d" % number)
-    assert len(quarantine) == 3
-    assert quarantine.holds(b"9")
-    assert not quarantine.holds(b"poison")
 
 
 # --- a candidate in this process --------------------------------------------------------------------------------------

@@ -11,13 +11,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from fairlead.errors import FairleadError, PredictionFailed
 from fairlead.serve.model import Answer, Item
 from fairlead.serve.refusals import overloaded
 
-PredictMany = Callable[[Sequence[Item]], list[Answer | FairleadError]]
+Outcomes = list[Answer | FairleadError]
+"""One answer or error per request."""
+
+PredictMany = Callable[[Sequence[Item]], Outcomes]
 
 INLINE_LIMIT_SECONDS = 0.001
 THREAD_PREFIX = "fairlead-model-"
@@ -74,10 +77,13 @@ def _settle(future: "asyncio.Future[object]", result: object, error: Exception |
 
 
 class _Waiting:
-    __slots__ = ("deadline", "future", "item")
+    """Requests that wait together. `rows`: of all of them."""
 
-    def __init__(self, item: Item, future: "asyncio.Future[Answer]", deadline: float) -> None:
-        self.item, self.future, self.deadline = item, future, deadline
+    __slots__ = ("alone", "deadline", "future", "items", "rows")
+
+    def __init__(self, items: Sequence[Item], future: "asyncio.Future[Any]", deadline: float, alone: bool) -> None:
+        self.items, self.future, self.deadline, self.alone = items, future, deadline, alone
+        self.rows = len(items[0]) if alone else sum(map(len, items))
 
 
 class Batcher:
@@ -104,6 +110,8 @@ class Batcher:
         self._thread: ModelThread | None = None
         self._busy = False
         self._scheduled = False
+        self._deferred = False
+        self._company = False
         self._slow_calls = 0
         self._lasts = 0.0
         self._fast_calls = 0
@@ -117,6 +125,11 @@ class Batcher:
         return len(self._waiting)
 
     @property
+    def full(self) -> bool:
+        """True while no request is taken."""
+        return len(self._waiting) >= self._max_queue
+
+    @property
     def inline(self) -> bool:
         """True while calls run in the event loop."""
         return self._inline
@@ -126,12 +139,23 @@ class Batcher:
 
         `deadline` is on the clock of `time.perf_counter`. Raises Refusal (429) when the queue is full.
         """
-        waiting = self._waiting
-        if len(waiting) >= self._max_queue:
-            raise overloaded(len(waiting))
+        if self.full:
+            raise overloaded()
+        future: asyncio.Future[Answer] = self._enqueue((item,), deadline, alone=True)
+        return future
+
+    def submit_group(self, items: Sequence[Item], deadline: float) -> "asyncio.Future[Outcomes]":
+        """A future with one answer or error per item, or DeadlinePassed for all of them: they share a place in the
+        queue and a call of the network. Raises Refusal (429) when the queue is full."""
+        if self.full:
+            raise overloaded()
+        future: asyncio.Future[Outcomes] = self._enqueue(items, deadline, alone=False)
+        return future
+
+    def _enqueue(self, items: Sequence[Item], deadline: float, *, alone: bool) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        waiting.append(_Waiting(item, future, deadline))
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Waiting(items, future, deadline, alone))
         if not self._scheduled and not self._busy:
             self._scheduled = True
             if self._wait > 0:
@@ -163,13 +187,18 @@ class Batcher:
                 entry.future.set_exception(DeadlinePassed())
                 continue
             batch.append(entry)
-            rows += len(entry.item)
+            rows += entry.rows
         if hopeless and not batch:
             self._lasts *= _FORGET  # or one very long call would be the last one for ever
         return batch
 
     def _flush(self) -> None:
-        self._scheduled = False
+        if self._company and not self._deferred:
+            # Under load one more look at the sockets makes batches larger, and costs less than a call of its own.
+            self._deferred = True
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
+        self._scheduled = self._deferred = False
         while self._waiting and not self._busy:
             batch = self._take()
             if not batch:
@@ -177,8 +206,9 @@ class Batcher:
             if not self._inline:
                 self._start(batch)
                 return
+            self._company = len(batch) > 1
             start = time.perf_counter()
-            answers = self._call([entry.item for entry in batch])
+            answers = self._call(_items_of(batch))
             _deliver(batch, answers)
             if (time.perf_counter() - start) > 4 * INLINE_LIMIT_SECONDS:
                 self._slow_calls += 1
@@ -193,7 +223,7 @@ class Batcher:
             self._thread = ModelThread(f"{THREAD_PREFIX}{self._name}")
         self._busy = True
         self._running = batch
-        items = [entry.item for entry in batch]
+        items = _items_of(batch)
         call = self._thread.submit(lambda: self._timed(items))
         self._sweep()
 
@@ -202,7 +232,7 @@ class Batcher:
             self._running = []
             if self._timer is not None:
                 self._timer.cancel()
-            answers, seconds = cast(tuple[list[Answer | FairleadError], float], done.result())
+            answers, seconds = cast(tuple[Outcomes, float], done.result())
             self._lasts += (_LEARN if self._lasts else 1.0) * (seconds - self._lasts)
             if self._learn:
                 # A slow call among fast ones is a hiccup of the machine; it only takes longer to learn then.
@@ -230,11 +260,11 @@ class Batcher:
             self._waiting.popleft()
         self._timer = asyncio.get_running_loop().call_later(max(wake - now, 0.0005), self._sweep)
 
-    def _timed(self, items: list[Item]) -> tuple[list[Answer | FairleadError], float]:
+    def _timed(self, items: list[Item]) -> tuple[Outcomes, float]:
         begun = time.perf_counter()
         return self._call(items), time.perf_counter() - begun
 
-    def _call(self, items: list[Item]) -> list[Answer | FairleadError]:
+    def _call(self, items: list[Item]) -> Outcomes:
         try:
             return self._predict_many(items)
         except Exception as error:  # a defect in a model's code must answer its own requests, not end the server
@@ -242,11 +272,21 @@ class Batcher:
             return [failure] * len(items)
 
 
-def _deliver(batch: list[_Waiting], answers: Sequence[Answer | FairleadError]) -> None:
-    for entry, answer in zip(batch, answers, strict=True):
-        if entry.future.done():
-            continue
-        if isinstance(answer, Answer):
-            entry.future.set_result(answer)
+def _items_of(batch: list[_Waiting]) -> list[Item]:
+    return [item for entry in batch for item in entry.items]
+
+
+def _deliver(batch: list[_Waiting], answers: Outcomes) -> None:
+    start = 0
+    for entry in batch:
+        stop = start + len(entry.items)
+        future, answer = entry.future, answers[start]
+        if future.done():
+            pass
+        elif not entry.alone:
+            future.set_result(answers[start:stop])
+        elif isinstance(answer, Answer):
+            future.set_result(answer)
         else:
-            entry.future.set_exception(answer)
+            future.set_exception(answer)
+        start = stop

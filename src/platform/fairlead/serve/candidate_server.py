@@ -8,9 +8,9 @@ import hmac
 import time
 from typing import cast
 
-from fairlead.errors import FairleadError, PredictionFailed
-from fairlead.serve.batcher import Batcher, DeadlinePassed
-from fairlead.serve.model import Answer, Item, LoadedModel
+from fairlead.errors import PredictionFailed
+from fairlead.serve.batcher import Batcher, DeadlinePassed, Outcomes
+from fairlead.serve.model import Item, LoadedModel
 from fairlead.serve.refusals import Refusal
 from fairlead.serve.wire import Frames, FrameTooLarge, GarbledFrame, block_fields, decode_call, encode_reply
 
@@ -39,7 +39,6 @@ class CandidateServer:
             name="candidate",
         )
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, host: str) -> int:
         """Listen on a free TCP port of `host` and give it."""
@@ -61,42 +60,28 @@ class CandidateServer:
     def answer(self, transport: asyncio.WriteTransport, call: int, seconds: float, items: list[Item]) -> None:
         """Answer a call on its connection once its items are done."""
         begun = time.perf_counter()
-        pending: list[asyncio.Future[Answer] | FairleadError] = []
-        for item in items:
-            try:
-                pending.append(self._batcher.submit(item, begun + seconds))
-            except Refusal as refusal:
-                pending.append(PredictionFailed("the candidate does not keep up", why=refusal.message))
-        if len(pending) == 1 and isinstance(only := pending[0], asyncio.Future):
-            only.add_done_callback(lambda done: _reply(transport, call, begun, [_outcome(done)]))
+        if not items:
+            _reply(transport, call, begun, [])
             return
-        task = asyncio.get_running_loop().create_task(self._gather(transport, call, begun, pending))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _gather(
-        self,
-        transport: asyncio.WriteTransport,
-        call: int,
-        begun: float,
-        pending: "list[asyncio.Future[Answer] | FairleadError]",
-    ) -> None:
-        waiting = [entry for entry in pending if isinstance(entry, asyncio.Future)]
-        if waiting:
-            await asyncio.wait(waiting)
-        _reply(transport, call, begun, [_outcome(e) if isinstance(e, asyncio.Future) else e for e in pending])
+        try:
+            answers = self._batcher.submit_group(items, begun + seconds)
+        except Refusal as refusal:
+            failed = PredictionFailed("the candidate does not keep up", why=refusal.message)
+            _reply(transport, call, begun, [failed] * len(items))
+            return
+        answers.add_done_callback(lambda done: _reply(transport, call, begun, _outcomes(done, len(items))))
 
 
-def _outcome(done: "asyncio.Future[Answer]") -> Answer | FairleadError:
+def _outcomes(done: "asyncio.Future[Outcomes]", items: int) -> Outcomes:
     error = done.exception()
     if error is None:
         return done.result()
-    if isinstance(error, DeadlinePassed):
-        return PredictionFailed("the candidate did not answer in time")
-    return error if isinstance(error, FairleadError) else PredictionFailed(f"{type(error).__name__}: {error}")
+    late = isinstance(error, DeadlinePassed)
+    why = "the candidate did not answer in time" if late else f"{type(error).__name__}: {error}"
+    return [PredictionFailed(why)] * items
 
 
-def _reply(transport: asyncio.WriteTransport, call: int, begun: float, answers: list[Answer | FairleadError]) -> None:
+def _reply(transport: asyncio.WriteTransport, call: int, begun: float, answers: Outcomes) -> None:
     if not transport.is_closing():
         transport.write(encode_reply(call, time.perf_counter() - begun, answers))
 

@@ -112,13 +112,16 @@ class Recorder:
         model, candidate, answer, shadow = exchange.model, exchange.candidate, exchange.answer, exchange.shadow_answer
         if answer is None:
             return
-        digest, identities = exchange.answered_by.digest, exchange.row_ids()
-        taken = 0 if len(identities) == 1 else slot_of(exchange.id) % len(identities)
-        for index, (identity, score) in enumerate(zip(identities, answer.scores, strict=True)):
-            outcome = Outcome(identity, digest, score, slot=slot if index == taken else NONE)
-            if shadow is not None and candidate is not None:
-                outcome.shadow_digest, outcome.shadow_score = candidate.digest, shadow.scores[index]
-            delta.outcomes.append(outcome)
+        digest, rows, taken = exchange.answered_by.digest, len(exchange.rows), 0
+        copied = candidate.digest if candidate is not None and shadow is not None else ""
+        others = shadow.scores if shadow is not None else [None] * rows
+        if rows == 1:
+            delta.outcomes.append(Outcome(exchange.id, digest, answer.scores[0], copied, others[0], slot))
+        else:
+            taken = slot_of(exchange.id) % rows
+            for index, identity in enumerate(exchange.row_ids()):
+                unit = slot if index == taken else NONE
+                delta.outcomes.append(Outcome(identity, digest, answer.scores[index], copied, others[index], unit))
         if candidate is None or (exchange.shadow_seconds < 0 and not exchange.shadow_dropped):
             return
         pair = delta.pair(model.arm.digest, candidate.digest)
@@ -130,8 +133,8 @@ class Recorder:
             pair.slow += exchange.shadow_seconds > exchange.slow_seconds
         if shadow is not None:
             pair.differences.append(score_difference(answer.scores[taken], shadow.scores[taken], model.scale))
-            labels, others = answer.labels, shadow.labels
-            pair.flips.append(labels is not None and others is not None and labels[taken] != others[taken])
+            said, would_say = answer.labels, shadow.labels
+            pair.flips.append(said is not None and would_say is not None and said[taken] != would_say[taken])
             pair.slots.append(slot)
 
     def _is_apart(self, digest: str, at: float) -> bool:
