@@ -255,6 +255,26 @@ def test_a_silent_candidate_costs_its_time_and_no_more_than_the_cap(model: Loade
     talking(talk, model, story)
 
 
+def test_each_call_ends_in_its_own_time_whichever_was_first(model: LoadedModel) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def story(link: CandidateLink) -> None:
+        loop = asyncio.get_running_loop()
+        begun, ended = loop.time(), {}
+
+        async def ask(seconds: float) -> None:
+            with pytest.raises(PredictionFailed, match="in time"):
+                await link.predict([rows_of(1)], seconds)
+            ended[seconds] = loop.time() - begun
+
+        await asyncio.gather(ask(0.4), ask(0.1), ask(0.2))
+        assert list(ended) == [0.1, 0.2, 0.4]
+        assert all(seconds - 0.01 <= took for seconds, took in ended.items())
+
+    talking(talk, model, story)
+
+
 def test_all_that_were_with_a_candidate_that_dies_are_told(model: LoadedModel) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(3):

@@ -280,6 +280,29 @@ def test_a_full_queue_sheds_with_429_and_the_deadline_holds_for_the_rest(bundles
     assert all(a.json()["parameters"]["fallback"] for a in answers if a.status == 200)
 
 
+def test_while_the_queue_is_full_requests_are_turned_away_unread_and_counted(bundles: Bundles) -> None:
+    target = PREDICT.encode()
+
+    async def story(app: HttpApp) -> tuple[list[bool], Response, ServingEvidence]:
+        waiting = [asyncio.ensure_future(call(app, "POST", PREDICT, {"instances": [ROW]})) for _ in range(3)]
+        while not app._plane.full:
+            await asyncio.sleep(0)
+        asked = [(b"POST", target), (b"GET", target), (b"POST", b"/fairlead/v1/feedback"), (b"POST", target + b"?x=1")]
+        away = [app.turns_away(method, where) for method, where in asked]
+        refused = await call(app, "POST", PREDICT, b"this is not even JSON")
+        late = [response.status for response in await asyncio.gather(*waiting)].count(429)
+        away.append(app.turns_away(b"POST", target))
+        metrics = (await call(app, "GET", "/metrics")).body.decode()
+        assert f'fairlead_refused_total{{model="{MODEL}",status="429"}} {2.0 + late}' in metrics
+        return away, refused, await evidence(app)
+
+    release = Release(MODEL, 1, bundles.hangs)
+    away, refused, found = serve(bundles, story, release, max_queue=2, max_batch=1, deadline_ms=150)
+    assert away == [True, False, False, False, False]
+    assert (refused.status, refused.headers["retry-after"], refused.json()["code"]) == (429, "1", "overloaded")
+    assert found.user_failures == 0
+
+
 def test_metrics_have_bounded_labels_and_count_by_version_and_arm(bundles: Bundles) -> None:
     async def story(app: HttpApp) -> str:
         for i in range(3):
