@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "serve"))
 
 from fault_world import FAULTS, FaultWorld, Seen, two_replicas  # noqa: E402
-from faults_load import overload, told_to_end  # noqa: E402
+from faults_load import CALL_SECONDS, overload, told_to_end  # noqa: E402
 from server_process import free_port  # noqa: E402
 
 from fairlead.wiring.local_ray import ensure_local_ray, stop_local_ray, use_environment  # noqa: E402
@@ -158,10 +158,11 @@ def document(results: dict[str, Any]) -> str:
         "one machine with two replicas of the ingress, HAProxy in front. Requests are sent at a fixed rate, whether or",
         "not earlier ones were answered. Failed: an answer other than 2xx, or none within 10 s (under overload: other",
         "than 429 and 503). Late: a good answer after more than a second. No failure in N requests means fewer than",
-        "3 / N of them at 95 % confidence. Load: goodput is what was answered, of what four clients were answered just",
-        "before in a closed loop; recovered: until no more than one request in a hundred is refused, or takes longer",
-        "than twice the p99 before and 50 ms. The client takes its cores from the same machine; `model waited` is the",
-        "share of the overload in which the model wanted a core and had none, whoever had it.",
+        "3 / N of them at 95 % confidence. Load: goodput is what was answered, of what four clients were answered in",
+        "a closed loop just before or after, whichever was more; recovered: until there is a second in which no more",
+        "than one request in a hundred is refused, or takes longer than twice the p99 before and 50 ms. The client",
+        "takes its cores from the same machine; `model waited` is the share of the overload in which the model wanted",
+        "a core and had none, whoever had it.",
         "",
     ]
     total = sum(row["requests"] for part in results.values() for row in part["rows"])
@@ -224,7 +225,11 @@ def main() -> None:
             world.close()
         if "load" in wanted:
             say("load:")
-            keep("load", [overload(base / "load", address, port, say, arguments.seconds), told_to_end(say)])
+            rows = []
+            for call_seconds in CALL_SECONDS:
+                folder = base / f"load-{call_seconds:g}"
+                rows.append(overload(folder, address, port, say, arguments.seconds, call_seconds))
+            keep("load", [*rows, told_to_end(say)])
     raise SystemExit(any(row["failed"] for name in wanted for row in results[name]["rows"]))
 
 

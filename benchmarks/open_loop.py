@@ -4,9 +4,9 @@
         --phase 40:5 --phase 320:30 --phase 40:10
 
 Each phase is RATE:SECONDS, one after the other without a break; 0 as the rate asks with 4 connections as soon as they
-are answered. A request takes an idle connection or opens one. Its time begins when it was due, not when it was sent:
-what the client is late counts as well, and is told as `lag_ms`. Prints one JSON object: per phase what came of the
-requests that were due in it, and what the client itself used of a core.
+are answered. A request takes an idle connection or opens one; with 1,000 open ones it waits for one. Its time begins
+when it was due, not when it was sent: what the client is late counts as well, and is told as `lag_ms`. Prints one JSON
+object: per phase what came of the requests that were due in it, and what the client itself used of a core.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import asyncio
 import json
 import time
 import urllib.parse
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ import uvloop
 ANSWER_SECONDS = 10.0
 LATE_SECONDS = 1.0
 CLOSED_CONNECTIONS = 4
+_MOST_CONNECTIONS = 1000
 _TICK_SECONDS = 0.001
 
 
@@ -69,6 +71,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
+        self._client.closed()
 
 
 class Client:
@@ -86,6 +89,8 @@ class Client:
         self.ends: list[float] = []
         self.largest_lag = 0.0
         self._idle: list[Connection] = []
+        self._num_open = 0
+        self._unsent: deque[Sent] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._closed_until = 0.0
 
@@ -131,6 +136,10 @@ class Client:
             if connection.open:
                 connection.send(request)
                 return
+        if self._num_open >= _MOST_CONNECTIONS:
+            self._unsent.append(request)
+            return
+        self._num_open += 1
         task = asyncio.create_task(self._open(request))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -141,11 +150,21 @@ class Client:
             _, connection = await loop.create_connection(lambda: Connection(self), self._host, self._port)
         except OSError:
             request.came = time.monotonic()  # refused: an answer of its kind, with no status
+            self.closed()
             return
         connection.send(request)
 
+    def closed(self) -> None:
+        """A connection is gone."""
+        self._num_open -= 1
+        if self._unsent:
+            self._send(self._unsent.popleft())
+
     def free(self, connection: Connection) -> None:
         """A connection may be used again."""
+        if self._unsent:
+            connection.send(self._unsent.popleft())
+            return
         self._idle.append(connection)
         now = time.monotonic()
         if now < self._closed_until:

@@ -207,16 +207,25 @@ class Batcher:
                 self._start(batch)
                 return
             self._company = len(batch) > 1
-            start = time.perf_counter()
-            answers = self._call(_items_of(batch))
-            _deliver(batch, answers)
-            if (time.perf_counter() - start) > 4 * INLINE_LIMIT_SECONDS:
-                self._slow_calls += 1
-                # One slow call is a hiccup of the machine; several mean that the model holds the loop up.
-                self._inline = self._slow_calls < 8
-                self._fast_calls = 0
-            elif self._slow_calls:
-                self._slow_calls -= 1
+            _deliver(batch, self._call_inline(_items_of(batch)))
+
+    def answer_now(self, items: Sequence[Item]) -> Outcomes | None:
+        """One answer or error per item at once, or None where they must wait: others do, or calls run in the thread."""
+        if not self._inline or self._busy or self._waiting or len(items) > self._max_batch:
+            return None
+        return self._call_inline(items)
+
+    def _call_inline(self, items: Sequence[Item]) -> Outcomes:
+        start = time.perf_counter()
+        answers = self._call(items)
+        if (time.perf_counter() - start) > 4 * INLINE_LIMIT_SECONDS:
+            self._slow_calls += 1
+            # One slow call is a hiccup of the machine; several mean that the model holds the loop up.
+            self._inline = self._slow_calls < 8
+            self._fast_calls = 0
+        elif self._slow_calls:
+            self._slow_calls -= 1
+        return answers
 
     def _start(self, batch: list[_Waiting]) -> None:
         if self._thread is None:
@@ -264,7 +273,7 @@ class Batcher:
         begun = time.perf_counter()
         return self._call(items), time.perf_counter() - begun
 
-    def _call(self, items: list[Item]) -> Outcomes:
+    def _call(self, items: Sequence[Item]) -> Outcomes:
         try:
             return self._predict_many(items)
         except Exception as error:  # a defect in a model's code must answer its own requests, not end the server
