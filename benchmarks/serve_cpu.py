@@ -3,6 +3,7 @@ machine.
 
     .venv/bin/python benchmarks/serve_cpu.py --rounds 5
     .venv/bin/python benchmarks/serve_cpu.py --only granian      # where granian is installed
+    .venv/bin/python benchmarks/serve_cpu.py --ray               # Ray Serve instead: one replica behind HAProxy
 
 `fairlead serve` with a tiny ONNX model, and a second version beside it; a closed loop of 16 connections from here. Read
 from /proc before and after: time on a core of the server's event loop (its first thread), of its other threads, and of
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from closed_loop import send  # noqa: E402
-from serve import MODEL, PROCESSES, Steering, children, role_process, set_up  # noqa: E402
+from serve import MODEL, PROCESSES, Steering, children, free_port, role_process, set_up  # noqa: E402
 
 PATH = f"/v2/models/{MODEL}/predict"
-CONNECTIONS = int(os.environ.get("CONNS", "16"))
+CONNECTIONS = 16
+_MARK = "FAIRLEAD_SERVE_CPU"
 
 
 # --- roles ------------------------------------------------------------------------------------------------------------
@@ -91,12 +93,38 @@ def on_core(process: int) -> tuple[float, float]:
     return first, others
 
 
-def measure(port: int, requests: int) -> dict[str, float]:
+Parts = Callable[[], tuple[int, list[int], list[int]]]
+"""The process that serves, its candidates, and the proxies before it."""
+
+
+def of_process(port: int) -> Parts:
+    """A server of one process."""
+    return lambda: (PROCESSES[port], children(PROCESSES[port]), [])
+
+
+def of_ray() -> tuple[int, list[int], list[int]]:
+    """The processes of the Ray that was started from here."""
+    found: dict[str, list[int]] = {"ingress": [], "model": [], "haproxy": []}
+    mark = f"{_MARK}={os.getpid()}".encode()
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if not entry.name.isdigit() or mark not in (entry / "environ").read_bytes():
+                continue
+            title = (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
+            kind = title.rsplit(":", 1)[-1] if title.startswith("ray::ServeReplica:fairlead-") else ""
+            if (entry / "comm").read_text().strip() == "haproxy":
+                kind = "haproxy"
+            if kind in found:
+                found[kind].append(int(entry.name))
+    return found["ingress"][0], found["model"], found["haproxy"]
+
+
+def measure(port: int, requests: int, parts: Parts) -> dict[str, float]:
     """CPU microseconds per request of each part."""
-    server = PROCESSES[port]
+    server, candidates, proxies = parts()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(send(port, PATH, CONNECTIONS, 500))
-        before = {process: on_core(process) for process in (server, *children(server))}
+        before = {process: on_core(process) for process in (server, *candidates, *proxies)}
         began = time.perf_counter()
         statuses = runner.run(send(port, PATH, CONNECTIONS, requests))
         took = time.perf_counter() - began
@@ -106,19 +134,25 @@ def measure(port: int, requests: int) -> dict[str, float]:
     count = sum(statuses.values())
     if statuses.get(0):
         raise SystemExit(f"connections broke: {statuses}")
-    candidate = sum(sum(parts) for process, parts in spent.items() if process != server)
+    candidate = sum(sum(spent[process]) for process in candidates)
     return {
         "loop": spent[server][0] / count * 1e6,
         "other threads": spent[server][1] / count * 1e6,
         "candidate": candidate / count * 1e6,
+        "proxy": sum(sum(spent[process]) for process in proxies) / count * 1e6,
         "loop busy": spent[server][0] / took,
         "refused share": statuses.get(429, 0) / count,
     }
 
 
-def compare(rounds: int, requests: int, only: list[str], say: Callable[[str], None]) -> dict[str, Any]:
+def compare(rounds: int, requests: int, only: list[str], ray: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """All cases in interleaved rounds."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {_MARK: str(os.getpid()), "RAY_USAGE_STATS_ENABLED": "0"}
+    if ray:
+        from fairlead.serve.ray_settings import FIXED_PORTS, with_ray_environment
+
+        environment = with_ray_environment(environment | {name: str(free_port()) for name in FIXED_PORTS})
     found: dict[str, list[dict[str, float]]] = {}
     with ExitStack() as stack:
 
@@ -127,23 +161,22 @@ def compare(rounds: int, requests: int, only: list[str], say: Callable[[str], No
             arms = set_up(base)
             return stack.enter_context(role_process(role, base, environment, script)), base, arms
 
-        port, base, arms = start("fairlead", str(HERE / "serve.py"))
+        port, base, arms = start("ray_tuned" if ray else "fairlead", str(HERE / "serve.py"))
         steer = Steering(port, base, *arms)
-        cases: dict[str, tuple[int, Callable[[], object]]] = {
-            "alone": (port, lambda: steer.to(0, 0)),
-            "split 5 %": (port, lambda: steer.to(5, 0)),
-            "split 100 %": (port, lambda: steer.to(100, 0)),
-            "shadow 100 %": (port, lambda: steer.to(0, 100)),
+        weights = {"alone": (0, 0), "split 5 %": (5, 0), "split 100 %": (100, 0), "shadow 100 %": (0, 100)}
+        cases: dict[str, tuple[int, Parts, Callable[[], object]]] = {
+            name: (port, of_ray if ray else of_process(port), lambda w=pair: steer.to(*w))
+            for name, pair in weights.items()
         }
-        others = ["refused", *(["granian"] if find_spec("granian") is not None else [])]
-        for role in others:
+        for role in [] if ray else ["refused", *(["granian"] if find_spec("granian") is not None else [])]:
             if not only or role in only:
-                cases[role] = (start(role, __file__)[0], lambda: None)
+                where = start(role, __file__)[0]
+                cases[role] = (where, of_process(where), lambda: None)
         for number in range(rounds):
-            for name, (where, prepare) in cases.items():
+            for name, (where, parts, prepare) in cases.items():
                 if not only or name in ("alone", *only):
                     prepare()
-                    found.setdefault(name, []).append(measure(where, requests))
+                    found.setdefault(name, []).append(measure(where, requests, parts))
             say(f"round {number + 1} of {rounds}")
     return {name: _medians(lines, found["alone"]) for name, lines in found.items()}
 
@@ -160,6 +193,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=20_000, help="per case and round (default: 20,000)")
     parser.add_argument("--only", action="append", default=[], help="a case beside 'alone'; repeatable")
+    parser.add_argument("--ray", action="store_true", help="Ray Serve instead of one process")
     parser.add_argument("--role", help=argparse.SUPPRESS)
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
@@ -167,9 +201,8 @@ def main() -> None:
     if arguments.role:
         run_role(arguments.role, arguments.base, arguments.port)
         return
-    found = compare(
-        arguments.rounds, arguments.requests, arguments.only, lambda line: print(line, file=sys.stderr, flush=True)
-    )
+    rounds, requests, only = arguments.rounds, arguments.requests, arguments.only
+    found = compare(rounds, requests, only, arguments.ray, lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(found, indent=2))
 
 

@@ -19,6 +19,9 @@ _GATHER_SECONDS = 0.01
 """Copies wait for a whole batch this long: nobody waits for them, and a batch costs little more than one."""
 
 
+_NO_ANSWER = PredictionFailed("the candidate did not answer")
+
+
 class CandidateDied(Exception):
     """The candidate went away while it had a request. `life` tells its lives apart: each process is one."""
 
@@ -176,8 +179,9 @@ class Shadow:
         except Exception:  # a candidate may fail in any way; the copy counts as failed, whatever it was
             answers = ()
         waited = time.perf_counter() - start
-        for index, exchange in enumerate(batch):
-            answer = answers[index] if index < len(answers) else None
+        if len(answers) < len(batch):
+            answers = [*answers, *[_NO_ANSWER] * (len(batch) - len(answers))]
+        for exchange, answer in zip(batch, answers, strict=False):
             if isinstance(answer, Answer) and fits(answer, exchange.model.signature, len(exchange.rows)):
                 exchange.shadow_answer = answer
                 exchange.shadow_seconds = answer.seconds if answer.seconds >= 0 else waited
