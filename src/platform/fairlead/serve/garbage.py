@@ -6,7 +6,7 @@ that labels may still come for. Requests leave few cycles behind (an exception a
 
 import gc
 
-_NEW_OBJECTS = 5000
+_NEW_OBJECTS = 20_000
 
 
 def spare_what_stays() -> None:
