@@ -6,11 +6,11 @@ machine.
     .venv/bin/python benchmarks/serve_cpu.py --ray               # Ray Serve instead: one replica behind HAProxy
 
 `fairlead serve` with a tiny ONNX model, and a second version beside it; a closed loop of 16 connections from here. Read
-from /proc before and after: time on a core of the server's event loop (its first thread), of its other threads, and of
-the candidate's process. Each figure is the median over interleaved rounds. `loop ratio`: the loop's time against that
-of `alone` in the same round; where the loop has a core of its own, its inverse is the ratio of requests per second.
-`refused`: one request may wait, for 0.1 s, so that nearly all are answered 429. `granian`: the same application under
-granian instead of uvicorn; what it does outside Python runs in other threads.
+from /proc before and after: time on a core of the server's event loop (its busiest thread), of its other threads, of
+the candidate's process, and of HAProxy. Each figure is the median over interleaved rounds. `loop ratio`: the loop's
+time against that of `alone` in the same round; where the loop has a core of its own, its inverse is the ratio of
+requests per second. `refused`: one request may wait, for 0.1 s, so that nearly all are answered 429. `granian`: the
+same application under granian instead of uvicorn; what it does outside Python runs in other threads.
 """
 
 import argparse
@@ -78,19 +78,13 @@ async def _granian(spec: Any, release: Any, base: Path) -> None:
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------
-def on_core(process: int) -> tuple[float, float]:
-    """Seconds on a core of the first thread of a process, and of its others."""
-    first = others = 0.0
+def on_core(process: int) -> dict[int, float]:
+    """Seconds on a core of each thread of a process."""
+    found = {}
     for task in Path(f"/proc/{process}/task").iterdir():
-        try:
-            seconds = int((task / "schedstat").read_text().split()[0]) / 1e9
-        except OSError:  # it ended
-            continue
-        if int(task.name) == process:
-            first += seconds
-        else:
-            others += seconds
-    return first, others
+        with suppress(OSError):  # it ended
+            found[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
+    return found
 
 
 Parts = Callable[[], tuple[int, list[int], list[int]]]
@@ -130,17 +124,20 @@ def measure(port: int, requests: int, parts: Parts) -> dict[str, float]:
         took = time.perf_counter() - began
         time.sleep(0.5)  # what it still has to write belongs to them
     after = {process: on_core(process) for process in before}
-    spent = {process: (after[process][0] - was[0], after[process][1] - was[1]) for process, was in before.items()}
+    spent = {
+        process: [seconds - before[process].get(thread, 0.0) for thread, seconds in now.items()]
+        for process, now in after.items()
+    }
     count = sum(statuses.values())
     if statuses.get(0):
         raise SystemExit(f"connections broke: {statuses}")
-    candidate = sum(sum(spent[process]) for process in candidates)
+    loop = max(spent[server])
     return {
-        "loop": spent[server][0] / count * 1e6,
-        "other threads": spent[server][1] / count * 1e6,
-        "candidate": candidate / count * 1e6,
+        "loop": loop / count * 1e6,
+        "other threads": (sum(spent[server]) - loop) / count * 1e6,
+        "candidate": sum(sum(spent[process]) for process in candidates) / count * 1e6,
         "proxy": sum(sum(spent[process]) for process in proxies) / count * 1e6,
-        "loop busy": spent[server][0] / took,
+        "loop busy": loop / took,
         "refused share": statuses.get(429, 0) / count,
     }
 

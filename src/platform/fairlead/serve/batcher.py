@@ -25,6 +25,9 @@ PredictMany = Callable[[Sequence[Item]], Outcomes]
 INLINE_LIMIT_SECONDS = 0.001
 THREAD_PREFIX = "fairlead-model-"
 _SWEEP_SECONDS = 0.01
+_MOST_LOOKS = 4
+"""Turns of the loop that a batch is gathered for, as long as each one brings more: some 0.2 ms under full load, none
+for who comes alone."""
 _FAST_CALLS = 32
 _HICCUP_CALLS = 8
 _LEARN, _FORGET, _MARGIN = 0.2, 0.9, 1.5
@@ -110,7 +113,7 @@ class Batcher:
         self._thread: ModelThread | None = None
         self._busy = False
         self._scheduled = False
-        self._deferred = False
+        self._looks = self._num_gathered = 0
         self._company = False
         self._slow_calls = 0
         self._lasts = 0.0
@@ -193,12 +196,13 @@ class Batcher:
         return batch
 
     def _flush(self) -> None:
-        if self._company and not self._deferred:
-            # Under load one more look at the sockets makes batches larger, and costs less than a call of its own.
-            self._deferred = True
+        num_waiting = len(self._waiting)
+        if self._company and self._looks < _MOST_LOOKS and self._num_gathered < num_waiting < self._max_batch:
+            # Under load another look at the sockets makes batches larger, and costs less than a call of its own.
+            self._looks, self._num_gathered = self._looks + 1, num_waiting
             asyncio.get_running_loop().call_soon(self._flush)
             return
-        self._scheduled = self._deferred = False
+        self._scheduled, self._looks, self._num_gathered = False, 0, 0
         while self._waiting and not self._busy:
             batch = self._take()
             if not batch:
