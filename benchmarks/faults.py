@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "serve"))
 
 from fault_world import FAULTS, FaultWorld, Seen, two_replicas  # noqa: E402
-from faults_load import CALL_SECONDS, overload, told_to_end  # noqa: E402
+from faults_load import CALL_MS, overload, told_to_end  # noqa: E402
 from server_process import free_port  # noqa: E402
 
 from fairlead.wiring.local_ray import ensure_local_ray, stop_local_ray, use_environment  # noqa: E402
@@ -191,6 +191,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000, help="per row (default: 10,000)")
     parser.add_argument("--rate", type=float, default=300.0, help="per second (default: 300)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of overload (default: 30)")
+    parser.add_argument("--call-ms", type=float, action="append", help="of the model under overload (default: 12)")
     arguments = parser.parse_args()
     target = HERE / "faults.json"
     results: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
@@ -226,9 +227,8 @@ def main() -> None:
         if "load" in wanted:
             say("load:")
             rows = []
-            for call_seconds in CALL_SECONDS:
-                folder = base / f"load-{call_seconds:g}"
-                rows.append(overload(folder, address, port, say, arguments.seconds, call_seconds))
+            for call_ms in arguments.call_ms or [CALL_MS]:
+                rows.append(overload(base / f"load-{call_ms:g}", address, port, say, arguments.seconds, call_ms))
             keep("load", [*rows, told_to_end(say)])
     raise SystemExit(any(row["failed"] for name in wanted for row in results[name]["rows"]))
 

@@ -30,15 +30,15 @@ from fairlead.spec.serve import RequestLog, Serve  # noqa: E402
 Row = dict[str, Any]
 Say = Callable[[str], None]
 
-CALL_SECONDS = (0.012, 0.0006)
+CALL_MS = 12.0
 _CALM_SECONDS = 5.0
 _AFTER_SECONDS = 10.0
 _REFUSED = ("429", "503")
 
 
-def overload(base: Path, address: str, port: int, say: Say, seconds: float, call_seconds: float) -> Row:
-    """Four times what a model with calls of `call_seconds` can do, on a replica of its own. Below a millisecond they
-    run in the event loop itself, so that refusing takes its time from answering."""
+def overload(base: Path, address: str, port: int, say: Say, seconds: float, call_ms: float = CALL_MS) -> Row:
+    """Four times what a model with calls of `call_ms` can do, on a replica of its own. Below a millisecond they run in
+    the event loop itself, so that refusing takes its time from answering."""
     spec = Serve(
         port=port,
         replicas=1,
@@ -49,7 +49,7 @@ def overload(base: Path, address: str, port: int, say: Say, seconds: float, call
         sticky="header:x-fairlead-key",
         log=RequestLog(rotate_seconds=1),
     )
-    world = FaultWorld(base, address, spec, trips=round(call_seconds / loop_seconds(base)))
+    world = FaultWorld(base, address, spec, trips=round(call_ms / 1000 / loop_seconds(base)))
     try:
         url = f"{world.client.url}/v2/models/{MODEL}/predict"
         send(url, (50, 2))
@@ -64,7 +64,7 @@ def overload(base: Path, address: str, port: int, say: Say, seconds: float, call
         again = send(url, (0, _CALM_SECONDS))["phases"][0]["good_per_second"]
     finally:
         world.close()
-    line = {"what": f"4 x overload for {seconds:g} s, calls of {1000 * call_seconds:g} ms"}
+    line = {"what": f"4 x overload for {seconds:g} s, calls of {call_ms:g} ms"}
     line |= _overload_line(found, max(capacity, again), calm, used)
     say("  ".join(f"{key} {value}" for key, value in line.items()))
     return line

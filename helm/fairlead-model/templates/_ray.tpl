@@ -22,8 +22,6 @@ because a load balancer outside of the pod needs to hear of it, and with HAProxy
   value: "1"
 - name: RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER
   value: 1s
-- name: RAY_SERVE_HAPROXY_HEALTH_CHECK_FALL
-  value: "5"
 - name: RAY_SERVE_HAPROXY_TUNE_BUFSIZE
   value: "65536"
 {{- if not .Values.autoscaling.enabled }}
