@@ -321,6 +321,22 @@ def test_a_batcher_that_learns_moves_into_the_loop_once_calls_are_fast_and_stays
     assert not asyncio.run(batch(0.0015))
 
 
+def test_between_two_calls_in_the_loop_others_have_their_turn() -> None:
+    order: list[str] = []
+
+    async def story() -> None:
+        def predict(items: Sequence[Item]) -> list[Answer | FairleadError]:
+            order.append(f"call of {len(items)}")
+            asyncio.get_running_loop().call_soon(order.append, "turn")
+            return [Answer([0.5] * len(item), None) for item in items]
+
+        batcher = Batcher(predict, max_batch=2, wait_seconds=0, max_queue=64, inline=True)
+        await asyncio.gather(*(batcher.submit([{}], time.perf_counter() + 10) for _ in range(5)))
+
+    asyncio.run(story())
+    assert order[:5] == ["call of 2", "turn", "call of 2", "turn", "call of 1"]
+
+
 def test_replies_are_bounded_by_what_was_asked() -> None:
     assert reply_limit(1, 2) < 1 << 17
     with pytest.raises(FrameTooLarge):

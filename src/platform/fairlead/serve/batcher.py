@@ -203,15 +203,20 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._flush)
             return
         self._scheduled, self._looks, self._num_gathered = False, 0, 0
-        while self._waiting and not self._busy:
-            batch = self._take()
-            if not batch:
-                return
-            if not self._inline:
-                self._start(batch)
-                return
-            self._company = len(batch) > 1
-            _deliver(batch, self._call_inline(_items_of(batch)))
+        if self._busy:
+            return
+        batch = self._take()
+        if not batch:
+            return
+        if not self._inline:
+            self._start(batch)
+            return
+        self._company = len(batch) > 1
+        _deliver(batch, self._call_inline(_items_of(batch)))
+        if self._waiting:
+            # One call a turn: between two of them the loop reads, refuses, and tells HAProxy that it lives.
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def answer_now(self, items: Sequence[Item]) -> Outcomes | None:
         """One answer or error per item at once, or None where they must wait: others do, or calls run in the thread."""
