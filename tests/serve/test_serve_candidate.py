@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import struct
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from tiny_models import rows_of
 
 from fairlead.errors import FairleadError, PredictionFailed, ServeError
 from fairlead.records.model import Field, Signature
-from fairlead.serve.batcher import Batcher
 from fairlead.serve.candidate import CandidateDied
 from fairlead.serve.candidate_link import MAX_IN_FLIGHT, Address, CandidateLink
 from fairlead.serve.candidate_process import ProcessHost
 from fairlead.serve.candidate_server import SECRET_BYTES, CandidateServer
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.metrics import Metrics
-from fairlead.serve.model import Answer, Item, LoadedModel, fits, load_model
+from fairlead.serve.model import Answer, LoadedModel, fits, load_model
 from fairlead.serve.recorder import Recorder
 from fairlead.serve.wire import (
     Frames,
@@ -301,42 +299,6 @@ def test_a_candidate_leaves_the_champion_the_time_that_it_needs() -> None:
     assert plane._candidate_seconds() == pytest.approx(0.1)
 
 
-def test_a_batcher_that_learns_moves_into_the_loop_once_calls_are_fast_and_stays_out_while_they_are_not() -> None:
-    async def batch(seconds: float) -> bool:
-        def predict(items: Sequence[Item]) -> list[Answer | FairleadError]:
-            end = time.perf_counter() + seconds
-            while time.perf_counter() < end:
-                pass
-            return [Answer([0.5] * len(item), None) for item in items]
-
-        batcher = Batcher(predict, max_batch=8, wait_seconds=0, max_queue=64, inline=False, learn=True)
-        for _ in range(400):
-            await batcher.submit([{}], time.perf_counter() + 10)
-            if batcher.inline:
-                break
-        batcher.close()
-        return batcher.inline
-
-    assert asyncio.run(batch(0.0))
-    assert not asyncio.run(batch(0.0015))
-
-
-def test_between_two_calls_in_the_loop_others_have_their_turn() -> None:
-    order: list[str] = []
-
-    async def story() -> None:
-        def predict(items: Sequence[Item]) -> list[Answer | FairleadError]:
-            order.append(f"call of {len(items)}")
-            asyncio.get_running_loop().call_soon(order.append, "turn")
-            return [Answer([0.5] * len(item), None) for item in items]
-
-        batcher = Batcher(predict, max_batch=2, wait_seconds=0, max_queue=64, inline=True)
-        await asyncio.gather(*(batcher.submit([{}], time.perf_counter() + 10) for _ in range(5)))
-
-    asyncio.run(story())
-    assert order[:5] == ["call of 2", "turn", "call of 2", "turn", "call of 1"]
-
-
 def test_replies_are_bounded_by_what_was_asked() -> None:
     assert reply_limit(1, 2) < 1 << 17
     with pytest.raises(FrameTooLarge):
@@ -387,26 +349,3 @@ def test_a_child_process_that_cannot_load_says_why(bundles: Bundles, tmp_path: P
         assert "FL-5" in str(failed.value)
     finally:
         host.close()
-
-
-def test_under_overload_a_slow_model_still_answers_about_as_much_as_it_can() -> None:
-    async def main() -> tuple[int, float]:
-        call_seconds, deadline_seconds = 0.02, 0.1
-
-        def predict(items: Sequence[Item]) -> list[Answer | FairleadError]:
-            time.sleep(call_seconds)
-            return [Answer([0.5] * len(item), None) for item in items]
-
-        batcher = Batcher(predict, max_batch=1, wait_seconds=0, max_queue=64, inline=False)
-        futures = []
-        begun = time.perf_counter()
-        for _ in range(200):  # four times what it can do
-            futures.append(batcher.submit([{}], time.perf_counter() + deadline_seconds))
-            await asyncio.sleep(call_seconds / 4)
-        seconds = time.perf_counter() - begun
-        outcomes = await asyncio.gather(*futures, return_exceptions=True)
-        batcher.close()
-        return sum(isinstance(outcome, Answer) for outcome in outcomes), seconds / call_seconds
-
-    answered, possible = asyncio.run(main())
-    assert answered > 0.6 * possible
