@@ -135,6 +135,16 @@ def test_who_asks_to_go_on_is_told_so_before_the_answer() -> None:
     talk(story)
 
 
+def test_what_is_no_request_is_refused_and_hung_up_on() -> None:
+    async def story(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"what is this\r\n\r\n")
+        status, _, given = await answer(reader)
+        assert (status, given) == (400, b"Invalid HTTP request received.")
+        assert await reader.read() == b""
+
+    talk(story)
+
+
 def test_behind_a_shut_door_nothing_is_read_and_the_connection_stays() -> None:
     door = Shut()
 
