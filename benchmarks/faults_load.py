@@ -53,7 +53,7 @@ def overload(base: Path, address: str, port: int, say: Say, seconds: float, call
     try:
         url = f"{world.client.url}/v2/models/{MODEL}/predict"
         send(url, (50, 2))
-        capacity = send(url, (0, _CALM_SECONDS))["phases"][0]["good_per_second"]
+        capacity = max(phase["good_per_second"] for phase in send(url, *[(0, _CALM_SECONDS)] * 2)["phases"])
         say(f"capacity {capacity:.0f} requests per second")
         calm = send(url, (0.5 * capacity, _CALM_SECONDS))["phases"][0]
         used = Cores(world.replicas()[0])
@@ -65,12 +65,12 @@ def overload(base: Path, address: str, port: int, say: Say, seconds: float, call
     finally:
         world.close()
     line = {"what": f"4 x overload for {seconds:g} s, calls of {call_ms:g} ms"}
-    line |= _overload_line(found, max(capacity, again), calm, used)
+    line |= _overload_line(found, seconds, max(capacity, again), calm, used)
     say("  ".join(f"{key} {value}" for key, value in line.items()))
     return line
 
 
-def _overload_line(found: Row, capacity: float, calm: Row, used: "Cores") -> Row:
+def _overload_line(found: Row, seconds: float, capacity: float, calm: Row, used: "Cores") -> Row:
     under, after = found["phases"]
     goodput = under["good_per_second"] / capacity
     recovered = recovered_after(after["trace"], calm["p99_ms"])
@@ -87,6 +87,7 @@ def _overload_line(found: Row, capacity: float, calm: Row, used: "Cores") -> Row
         "answers": statuses,
         "retry-after": ", ".join(found["retry_after"]),
         "capacity / s": round(capacity),
+        "offered / capacity": round(under["requests"] / seconds / capacity, 1),
         "goodput / capacity": round(goodput, 3),
         "p99 ms before": round(calm["p99_ms"], 1),
         "recovered after s": recovered,
