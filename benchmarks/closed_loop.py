@@ -14,6 +14,12 @@ ROW = {"distance": 812.0, "wind": 11.5, "carrier": "AA"}
 BODY = orjson.dumps({"instances": [ROW]})
 
 
+def is_whole(head: bytes, body: bytes) -> bool:
+    """Did all of an answer come? `head` in lower case."""
+    length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    return len(body) >= int(length) if length else body.endswith(b"0\r\n\r\n")
+
+
 class Connection(asyncio.Protocol):
     """Sends the same request again as soon as the answer is whole."""
 
@@ -43,7 +49,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         came = self._came + data
         head, found, body = came.partition(b"\r\n\r\n")
-        if not found or len(body) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]):
+        if not found or not is_whole(head.lower(), body):
             self._came = came
             return
         self._came = b""

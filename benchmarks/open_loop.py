@@ -12,14 +12,20 @@ object: per phase what came of the requests that were due in it, and what the cl
 import argparse
 import asyncio
 import json
+import sys
 import time
 import urllib.parse
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import uvloop
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from closed_loop import is_whole
 
 ANSWER_SECONDS = 10.0
 LATE_SECONDS = 1.0
@@ -58,7 +64,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         came = self._came + data
         head, found, body = came.partition(b"\r\n\r\n")
-        if not found or len(body) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]):
+        if not found or not is_whole(head.lower(), body):
             self._came = came
             return
         self._came = b""
