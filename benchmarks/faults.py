@@ -10,10 +10,8 @@ at a fixed rate, whether or not earlier ones were answered. Results go to benchm
 import argparse
 import json
 import os
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,12 +22,10 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "serve"))
 
-from fault_world import FAULTS, MODEL, FaultWorld, Seen, two_replicas  # noqa: E402
-from server_process import free_port, server_process  # noqa: E402
-from tiny_models import ROW, write_bundle  # noqa: E402
+from fault_world import FAULTS, FaultWorld, Seen, two_replicas  # noqa: E402
+from faults_load import CALL_MS, overload, told_to_end  # noqa: E402
+from server_process import free_port  # noqa: E402
 
-from fairlead.records.release import Release  # noqa: E402
-from fairlead.spec.serve import RequestLog, Serve  # noqa: E402
 from fairlead.wiring.local_ray import ensure_local_ray, stop_local_ray, use_environment  # noqa: E402
 
 PARTS = ("serving", "candidate", "shadow", "load")
@@ -135,143 +131,6 @@ def _replica_mib(world: FaultWorld) -> float:
     return max(pages, default=0) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-# --- load -------------------------------------------------------------------------------------------------------------
-def load(base: Path, address: str, port: int, say: Say, seconds: float) -> list[Row]:
-    """Four times what a slow model can do, on a replica of its own; and a server that is told to end."""
-    spec = Serve(
-        port=port,
-        replicas=1,
-        max_batch=1,
-        max_queue=16,
-        deadline_ms=1000,
-        fallback="none",
-        sticky="header:x-fairlead-key",
-        log=RequestLog(rotate_seconds=1),
-    )
-    world = FaultWorld(base, address, spec, trips=round(0.012 / loop_seconds(base)))
-    try:
-        world.during(None, rate=20, requests=100)
-        capacity = _capacity(world)
-        say(f"capacity {capacity:.0f} requests per second")
-        calm = world.during(None, rate=0.5 * capacity, requests=round(2.5 * capacity))
-        rate = 4 * capacity
-        begun = time.monotonic()
-        seen = world.during(None, rate=rate, requests=round(rate * seconds))
-        ended = begun + seconds
-        good = sum(1 for sent, came, _, _ in seen.answers if begun <= came <= ended)
-        after = world.during(None, rate=0.5 * capacity, requests=round(2.5 * capacity))
-        refused = {status: count for status, count in seen.by_status.items() if status != "200"}
-        line = row_of(
-            f"4 x overload for {seconds:g} s",
-            seen,
-            **{
-                "refused": refused,
-                "goodput / capacity": round(good / seconds / capacity, 3),
-                "retry-after": _retry_after(world, rate),
-                "p99 ms before": round(calm.p99_ms, 1),
-                "p99 ms in the 5 s after": round(after.p99_ms, 1),
-                "failed after": after.failed,
-            },
-        )
-        # Refusals with 429 or 503 are the point here.
-        line["failed"] = sum(count for status, count in refused.items() if status not in ("429", "503"))
-        line.pop("failures", None)
-    finally:
-        world.close()
-    say(_line(line))
-    return [line, _told_to_end(say)]
-
-
-def loop_seconds(base: Path) -> float:
-    """How long one turn of the slow graph's loop takes here."""
-    from fairlead.serve.model import load_model
-    from fairlead.store.opening import open_store
-
-    store, turns = open_store("calibration", base), 20_000
-    arm = write_bundle(store, base / "calibration-drafts", version=1, fault="hangs", trips=turns)
-    return load_model(store, arm, base / "calibration-cache").measure_seconds() / turns
-
-
-def _capacity(world: FaultWorld) -> float:
-    """Answers per second of a few clients who ask again as soon as they are answered."""
-    from fairlead.serve.client import ServingClient
-
-    counts: list[int] = []
-    until = time.monotonic() + 5
-
-    def ask() -> None:
-        done = 0
-        with ServingClient(world.client.url, model=MODEL) as client:
-            while time.monotonic() < until:
-                client.infer([ROW])
-                done += 1
-        counts.append(done)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / 5
-
-
-def _retry_after(world: FaultWorld, rate: float) -> str:
-    """What the header of a refusal says while there are too many requests."""
-    import http.client
-
-    found: list[str | None] = []
-
-    def look() -> None:
-        host = world.client.url.removeprefix("http://")
-        body = json.dumps({"instances": [ROW]})
-        until = time.monotonic() + 10
-        while not found and time.monotonic() < until:
-            connection = http.client.HTTPConnection(host, timeout=10)
-            connection.request("POST", f"/v2/models/{MODEL}/predict", body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            if answer.status in (429, 503):
-                found.append(answer.headers.get("retry-after"))
-            connection.close()
-
-    world.during(look, rate=rate, requests=round(4 * rate))
-    return str(found[0]) if found else "no refusal seen"
-
-
-def _told_to_end(say: Say) -> Row:
-    """SIGTERM to `fairlead serve` while 20 requests of about two seconds are in flight, five times."""
-    from fairlead.serve.client import ServingClient
-    from fairlead.store.opening import open_store
-
-    sent = answered = 0
-    with tempfile.TemporaryDirectory() as folder:
-        turn = loop_seconds(Path(folder))
-    for _ in range(5):
-        with tempfile.TemporaryDirectory() as folder:
-            base = Path(folder)
-            store = open_store("store", base)
-            arm = write_bundle(store, base / "d", version=1, fault="hangs", trips=round(2 / turn))
-            spec = Serve(port=free_port(), deadline_ms=9000, fallback="none", log=RequestLog(rotate_seconds=1))
-            answers: list[int] = []
-            with server_process(spec, Release(MODEL, 1, arm), base) as (client, process):
-
-                def ask(url: str, answers: list[int]) -> None:
-                    with ServingClient(url, model=MODEL, timeout_seconds=20) as asking:
-                        asking.infer([ROW])
-                        answers.append(1)
-
-                threads = [threading.Thread(target=ask, args=(client.url, answers)) for _ in range(20)]
-                for thread in threads:
-                    thread.start()
-                time.sleep(0.5)
-                process.send_signal(signal.SIGTERM)
-                for thread in threads:
-                    thread.join()
-            sent, answered = sent + 20, answered + len(answers)
-    line = {"what": "SIGTERM, 20 in flight, 5 times", "requests": sent, "failed": sent - answered, "late": answered}
-    say(_line(line))
-    return line
-
-
 # --- the whole --------------------------------------------------------------------------------------------------------
 @contextmanager
 def local_ray() -> Iterator[tuple[Path, str]]:
@@ -299,7 +158,11 @@ def document(results: dict[str, Any]) -> str:
         "one machine with two replicas of the ingress, HAProxy in front. Requests are sent at a fixed rate, whether or",
         "not earlier ones were answered. Failed: an answer other than 2xx, or none within 10 s (under overload: other",
         "than 429 and 503). Late: a good answer after more than a second. No failure in N requests means fewer than",
-        "3 / N of them at 95 % confidence.",
+        "3 / N of them at 95 % confidence. Load: goodput is what was answered, of what four clients were answered in",
+        "a closed loop just before or after, whichever was more; recovered: until there is a second in which no more",
+        "than one request in a hundred is refused, or takes longer than twice the p99 before and 50 ms. The client",
+        "takes its cores from the same machine; `model waited` is the share of the overload in which the model wanted",
+        "a core and had none, whoever had it.",
         "",
     ]
     total = sum(row["requests"] for part in results.values() for row in part["rows"])
@@ -328,6 +191,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000, help="per row (default: 10,000)")
     parser.add_argument("--rate", type=float, default=300.0, help="per second (default: 300)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of overload (default: 30)")
+    parser.add_argument("--call-ms", type=float, action="append", help="of the model under overload (default: 12)")
     arguments = parser.parse_args()
     target = HERE / "faults.json"
     results: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
@@ -362,7 +226,10 @@ def main() -> None:
             world.close()
         if "load" in wanted:
             say("load:")
-            keep("load", load(base / "load", address, port, say, arguments.seconds))
+            rows = []
+            for call_ms in arguments.call_ms or [CALL_MS]:
+                rows.append(overload(base / f"load-{call_ms:g}", address, port, say, arguments.seconds, call_ms))
+            keep("load", [*rows, told_to_end(say)])
     raise SystemExit(any(row["failed"] for name in wanted for row in results[name]["rows"]))
 
 

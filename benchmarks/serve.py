@@ -29,78 +29,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import httptools
-import numpy as np
-import orjson
 import uvloop
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from closed_loop import drive
+from serve_peers import ray_peer, starlette_app
+
 MODEL = "flights"
-ROW = {"distance": 812.0, "wind": 11.5, "carrier": "AA"}
-BODY = orjson.dumps({"instances": [ROW]})
 CONNECTIONS = (1, 16)
 RAY_CPUS = 2
-
-
-# --- the peers' handler -----------------------------------------------------------------------------------------------
-def make_handler(folder: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The least that answers the same rows with the same network."""
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(3)
-    onnxruntime.disable_telemetry_events()
-    transform = json.loads((Path(folder) / "transform.json").read_text())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        str(Path(folder) / "model.onnx"), options, providers=["CPUExecutionProvider"]
-    )
-    numbers = [(c["name"], c["mean"], c["std"]) for c in transform["numeric"]]
-    missing = sum(c["indicator"] for c in transform["numeric"])
-    index = {value: i for i, value in enumerate(transform["categorical"][0]["values"], start=1)}
-
-    def handle(document: dict[str, Any]) -> dict[str, Any]:
-        rows = document["instances"]
-        numeric = np.array(
-            [[*((row[n] - mean) / std for n, mean, std in numbers), *[0.0] * missing] for row in rows], dtype=np.float32
-        )
-        categorical = np.array([[index.get(row["carrier"], 0)] for row in rows], dtype=np.int64)
-        (logits,) = session.run(None, {"numeric": numeric, "categorical": categorical})
-        scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-        return {"predictions": [{"score": score} for score in scores.tolist()]}
-
-    return handle
-
-
-def starlette_app(folder: str) -> Any:
-    """Bare Starlette."""
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse
-    from starlette.routing import Route
-
-    handle = make_handler(folder)
-
-    async def predict(request: Request) -> JSONResponse:
-        return JSONResponse(handle(await request.json()))
-
-    return Starlette(routes=[Route("/predict", predict, methods=["POST"])])
-
-
-def ray_peer(folder: str, *, quiet: bool) -> Any:
-    """Plain Ray Serve: one deployment, one replica."""
-    from ray import serve
-
-    class Peer:
-        def __init__(self, folder: str) -> None:
-            self._handle = make_handler(folder)
-
-        async def __call__(self, request: Any) -> dict[str, Any]:
-            return self._handle(await request.json())
-
-    options: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}, "max_ongoing_requests": 100}
-    if quiet:
-        options["logging_config"] = {"enable_access_log": False}
-    return serve.deployment(Peer).options(**options).bind(folder)
 
 
 # --- roles: one process each ------------------------------------------------------------------------------------------
@@ -181,10 +119,10 @@ def apart(process: int) -> Callable[[], None]:
 
 
 @contextmanager
-def role_process(role: str, base: Path, environment: dict[str, str]) -> Iterator[int]:
-    """The role's process, and its port."""
+def role_process(role: str, base: Path, environment: dict[str, str], script: str = __file__) -> Iterator[int]:
+    """The role's process, and its port. `script` knows the role."""
     port = free_port()
-    command = [sys.executable, __file__, "--role", role, "--base", str(base), "--port", str(port)]
+    command = [sys.executable, script, "--role", role, "--base", str(base), "--port", str(port)]
     log = (base / f"{role}.log").open("wb")
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     PROCESSES[port] = process.pid
@@ -216,72 +154,6 @@ def free_port() -> int:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-# --- the client -------------------------------------------------------------------------------------------------------
-class Connection(asyncio.Protocol):
-    """Sends the same request again as soon as the answer is whole."""
-
-    def __init__(self, request: bytes) -> None:
-        self.request = request
-        self.latencies: list[float] = []
-        self.bad: dict[int, int] = {}
-        self.running = True
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-        self._send()
-
-    def _send(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._begun = time.perf_counter()
-        self.transport.write(self.request)
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_message_complete(self) -> None:
-        self.latencies.append(time.perf_counter() - self._begun)
-        status = self._parser.get_status_code()
-        if status != 200:
-            self.bad[status] = self.bad.get(status, 0) + 1
-        if self.running:
-            self._send()
-        else:
-            self.transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.running:
-            self.bad[0] = self.bad.get(0, 0) + 1
-
-
-async def drive(port: int, path: str, connections: int, seconds: float) -> dict[str, float]:
-    """A closed loop: requests per second, and latencies in milliseconds."""
-    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}"
-    head = f"POST {path} HTTP/1.1\r\n{headers}\r\n\r\n"
-    loop = asyncio.get_running_loop()
-    made = [
-        (await loop.create_connection(lambda: Connection(head.encode() + BODY), "127.0.0.1", port))[1]
-        for _ in range(connections)
-    ]
-    await asyncio.sleep(0.3)
-    for connection in made:
-        connection.latencies.clear()
-    started = time.perf_counter()
-    await asyncio.sleep(seconds)
-    elapsed = time.perf_counter() - started
-    latencies = np.concatenate([np.array(connection.latencies) for connection in made]) * 1000
-    for connection in made:
-        connection.running = False
-    await asyncio.sleep(0.1)
-    bad = {status: count for connection in made for status, count in connection.bad.items()}
-    if bad or not len(latencies):
-        raise SystemExit(f"port {port} {path}: answers other than 200: {bad or 'none came'}")
-    return {
-        "rps": len(latencies) / elapsed,
-        "p50_ms": float(np.quantile(latencies, 0.5)),
-        "p99_ms": float(np.quantile(latencies, 0.99)),
-    }
 
 
 # --- the comparison ---------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from fairlead.errors import KeyExists, KeyMissing, StaleGeneration, VersionConfl
 from fairlead.records.evidence import RunningRate
 from fairlead.records.release import Release
 from fairlead.records.rollout import ServingEvidence
-from fairlead.serve.control import ControlState, ReleaseRefused, ReplicaReport
+from fairlead.serve.control_state import ControlState
 from fairlead.serve.evidence import EvidenceDelta
+from fairlead.serve.messages import ReleaseRefused, ReplicaReport
 from fairlead.store import Store, open_store
 from fairlead.testing.fake_clock import FakeClock
 from fairlead.testing.fake_serving import Behaviour, FakeServing

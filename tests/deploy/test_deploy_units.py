@@ -9,9 +9,9 @@ from fairlead.deploy.statistics import rates, two_sample
 from fairlead.deploy.statistics.quantiles import Limit, compare_quantile_counts
 from fairlead.records.evidence import latency_bin
 from fairlead.records.release import Arm, Release
-from fairlead.serve.control import ControlState, ReplicaReport
+from fairlead.serve.control_state import ControlState
 from fairlead.serve.evidence import EvidenceDelta, Outcome
-from fairlead.serve.messages import Labels
+from fairlead.serve.messages import Labels, ReplicaReport
 from fairlead.serve.units import NONE, OWN, SLOTS, SPACING_SECONDS, Seen, slot_of
 
 SEED = 50_412

@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import struct
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,13 @@ from tiny_models import rows_of
 
 from fairlead.errors import FairleadError, PredictionFailed, ServeError
 from fairlead.records.model import Field, Signature
-from fairlead.serve.batcher import Batcher
 from fairlead.serve.candidate import CandidateDied
 from fairlead.serve.candidate_link import MAX_IN_FLIGHT, Address, CandidateLink
 from fairlead.serve.candidate_process import ProcessHost
 from fairlead.serve.candidate_server import SECRET_BYTES, CandidateServer
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.metrics import Metrics
-from fairlead.serve.model import Answer, Item, LoadedModel, fits, load_model
-from fairlead.serve.quarantine import Quarantine
+from fairlead.serve.model import Answer, LoadedModel, fits, load_model
 from fairlead.serve.recorder import Recorder
 from fairlead.serve.wire import (
     Frames,
@@ -110,22 +107,6 @@ def test_an_answer_that_no_such_model_gives_does_not_fit(answer: Answer) -> None
     signature = Signature("binary", (), (), ("no", "yes"))
     assert fits(Answer([0.5], ["yes"]), signature, 1)
     assert not fits(answer, signature, 1)
-
-
-def test_the_second_death_puts_a_body_in_quarantine_and_the_list_is_bounded() -> None:
-    quarantine = Quarantine(kept=3)
-    assert not quarantine.suspect(b"poison")
-    assert not quarantine.holds(b"poison")
-    assert not quarantine.suspect(b"innocent")
-    assert quarantine.suspect(b"poison")
-    assert quarantine.holds(b"poison")
-    assert not quarantine.holds(b"innocent")
-    for number in range(10):
-        quarantine.suspect(b"%d" % number)
-        quarantine.suspect(b"%d" % number)
-    assert len(quarantine) == 3
-    assert quarantine.holds(b"9")
-    assert not quarantine.holds(b"poison")
 
 
 # --- a candidate in this process --------------------------------------------------------------------------------------
@@ -272,6 +253,26 @@ def test_a_silent_candidate_costs_its_time_and_no_more_than_the_cap(model: Loade
     talking(talk, model, story)
 
 
+def test_each_call_ends_in_its_own_time_whichever_was_first(model: LoadedModel) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def story(link: CandidateLink) -> None:
+        loop = asyncio.get_running_loop()
+        begun, ended = loop.time(), {}
+
+        async def ask(seconds: float) -> None:
+            with pytest.raises(PredictionFailed, match="in time"):
+                await link.predict([rows_of(1)], seconds)
+            ended[seconds] = loop.time() - begun
+
+        await asyncio.gather(ask(0.4), ask(0.1), ask(0.2))
+        assert list(ended) == [0.1, 0.2, 0.4]
+        assert all(seconds - 0.01 <= took for seconds, took in ended.items())
+
+    talking(talk, model, story)
+
+
 def test_all_that_were_with_a_candidate_that_dies_are_told(model: LoadedModel) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(3):
@@ -296,26 +297,6 @@ def test_a_candidate_leaves_the_champion_the_time_that_it_needs() -> None:
     for _ in range(640):
         plane._champion_lately.add(2.0)
     assert plane._candidate_seconds() == pytest.approx(0.1)
-
-
-def test_a_batcher_that_learns_moves_into_the_loop_once_calls_are_fast_and_stays_out_while_they_are_not() -> None:
-    async def batch(seconds: float) -> bool:
-        def predict(items: Sequence[Item]) -> list[Answer | FairleadError]:
-            end = time.perf_counter() + seconds
-            while time.perf_counter() < end:
-                pass
-            return [Answer([0.5] * len(item), None) for item in items]
-
-        batcher = Batcher(predict, max_batch=8, wait_seconds=0, max_queue=64, inline=False, learn=True)
-        for _ in range(400):
-            await batcher.submit([{}], time.perf_counter() + 10)
-            if batcher.inline:
-                break
-        batcher.close()
-        return batcher.inline
-
-    assert asyncio.run(batch(0.0))
-    assert not asyncio.run(batch(0.0015))
 
 
 def test_replies_are_bounded_by_what_was_asked() -> None:
@@ -368,26 +349,3 @@ def test_a_child_process_that_cannot_load_says_why(bundles: Bundles, tmp_path: P
         assert "FL-5" in str(failed.value)
     finally:
         host.close()
-
-
-def test_under_overload_a_slow_model_still_answers_about_as_much_as_it_can() -> None:
-    async def main() -> tuple[int, float]:
-        call_seconds, deadline_seconds = 0.02, 0.1
-
-        def predict(items: Sequence[Item]) -> list[Answer | FairleadError]:
-            time.sleep(call_seconds)
-            return [Answer([0.5] * len(item), None) for item in items]
-
-        batcher = Batcher(predict, max_batch=1, wait_seconds=0, max_queue=64, inline=False)
-        futures = []
-        begun = time.perf_counter()
-        for _ in range(200):  # four times what it can do
-            futures.append(batcher.submit([{}], time.perf_counter() + deadline_seconds))
-            await asyncio.sleep(call_seconds / 4)
-        seconds = time.perf_counter() - begun
-        outcomes = await asyncio.gather(*futures, return_exceptions=True)
-        batcher.close()
-        return sum(isinstance(outcome, Answer) for outcome in outcomes), seconds / call_seconds
-
-    answered, possible = asyncio.run(main())
-    assert answered > 0.6 * possible

@@ -5,7 +5,8 @@ from itertools import count
 from prometheus_client.parser import text_string_to_metric_families
 
 from fairlead.records.release import Arm, Release
-from fairlead.serve.control import ControlState, ReplicaReport
+from fairlead.serve.control_state import ControlState
+from fairlead.serve.messages import ReplicaReport
 from fairlead.serve.metrics import Metrics
 
 RELEASE = Release("m", 3, Arm(1, "bundle", "sha256:" + "1" * 64))

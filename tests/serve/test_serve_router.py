@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.serve.router import is_shadowed, on_candidate, position
+from fairlead.serve.router import is_shadowed, on_candidate, position, splitter
 
 keys = st.text(min_size=1, max_size=40)
 salts = st.text(st.characters(codec="ascii"), min_size=1, max_size=80)
@@ -30,6 +30,16 @@ def test_weight_0_is_nobody_and_weight_100_is_everybody(key: str, salt: str) -> 
     assert not is_shadowed(key, salt, 0)
     assert is_shadowed(key, salt, 100)
     assert 0 <= position(key, salt) < 1
+
+
+@given(st.lists(keys, min_size=1, max_size=5), salts, st.floats(0, 100))
+def test_a_splitter_says_what_the_split_says_for_each_key_in_turn(names: list[str], salt: str, weight: float) -> None:
+    chooses = splitter(salt, weight)
+    assert [chooses(key) for key in names] == [on_candidate(key, salt, weight) for key in names]
+
+
+def test_keys_lie_where_they_lay_in_earlier_versions() -> None:
+    assert position("key-1", "sha256:abc") == 0.015126003009496373
 
 
 @pytest.mark.parametrize("weight", [1, 5, 25, 50])

@@ -59,16 +59,20 @@ class RunningMean:
 
     def add(self, values: Iterable[float]) -> None:
         """Take values in the order in which they arrived."""
+        low, high, middle = self.low, self.high, self.mean
+        n, total, variance_process = self.n, self.total, self.variance_process
         for raw in values:
-            if not math.isfinite(raw):
-                self.refused += 1
-                continue
-            value = min(max(raw, self.low), self.high)
-            if value != raw:
+            value = raw
+            if not low <= raw <= high:
+                if not math.isfinite(raw):
+                    self.refused += 1
+                    continue
                 self.clipped += 1
-            self.variance_process += (value - self.mean) ** 2
-            self.n += 1
-            self.total += value
+                value = min(max(raw, low), high)
+            variance_process += (value - (total / n if n else middle)) ** 2
+            n += 1
+            total += value
+        self.n, self.total, self.variance_process = n, total, variance_process
 
 
 @dataclass(slots=True)

@@ -11,17 +11,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from fairlead.errors import FairleadError, PredictionFailed
 from fairlead.serve.model import Answer, Item
 from fairlead.serve.refusals import overloaded
 
-PredictMany = Callable[[Sequence[Item]], list[Answer | FairleadError]]
+Outcomes = list[Answer | FairleadError]
+"""One answer or error per request."""
+
+PredictMany = Callable[[Sequence[Item]], Outcomes]
 
 INLINE_LIMIT_SECONDS = 0.001
 THREAD_PREFIX = "fairlead-model-"
 _SWEEP_SECONDS = 0.01
+_MOST_LOOKS = 4
+"""Turns of the loop that a batch is gathered for, as long as each one brings more: some 0.2 ms under full load, none
+for who comes alone."""
 _FAST_CALLS = 32
 _HICCUP_CALLS = 8
 _LEARN, _FORGET, _MARGIN = 0.2, 0.9, 1.5
@@ -74,10 +80,13 @@ def _settle(future: "asyncio.Future[object]", result: object, error: Exception |
 
 
 class _Waiting:
-    __slots__ = ("deadline", "future", "item")
+    """Requests that wait together. `rows`: of all of them."""
 
-    def __init__(self, item: Item, future: "asyncio.Future[Answer]", deadline: float) -> None:
-        self.item, self.future, self.deadline = item, future, deadline
+    __slots__ = ("alone", "deadline", "future", "items", "rows")
+
+    def __init__(self, items: Sequence[Item], future: "asyncio.Future[Any]", deadline: float, alone: bool) -> None:
+        self.items, self.future, self.deadline, self.alone = items, future, deadline, alone
+        self.rows = len(items[0]) if alone else sum(map(len, items))
 
 
 class Batcher:
@@ -104,6 +113,8 @@ class Batcher:
         self._thread: ModelThread | None = None
         self._busy = False
         self._scheduled = False
+        self._looks = self._num_gathered = 0
+        self._company = False
         self._slow_calls = 0
         self._lasts = 0.0
         self._fast_calls = 0
@@ -117,6 +128,11 @@ class Batcher:
         return len(self._waiting)
 
     @property
+    def full(self) -> bool:
+        """True while no request is taken."""
+        return len(self._waiting) >= self._max_queue
+
+    @property
     def inline(self) -> bool:
         """True while calls run in the event loop."""
         return self._inline
@@ -126,12 +142,23 @@ class Batcher:
 
         `deadline` is on the clock of `time.perf_counter`. Raises Refusal (429) when the queue is full.
         """
-        waiting = self._waiting
-        if len(waiting) >= self._max_queue:
-            raise overloaded(len(waiting))
+        if self.full:
+            raise overloaded()
+        future: asyncio.Future[Answer] = self._enqueue((item,), deadline, alone=True)
+        return future
+
+    def submit_group(self, items: Sequence[Item], deadline: float) -> "asyncio.Future[Outcomes]":
+        """A future with one answer or error per item, or DeadlinePassed for all of them: they share a place in the
+        queue and a call of the network. Raises Refusal (429) when the queue is full."""
+        if self.full:
+            raise overloaded()
+        future: asyncio.Future[Outcomes] = self._enqueue(items, deadline, alone=False)
+        return future
+
+    def _enqueue(self, items: Sequence[Item], deadline: float, *, alone: bool) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        waiting.append(_Waiting(item, future, deadline))
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Waiting(items, future, deadline, alone))
         if not self._scheduled and not self._busy:
             self._scheduled = True
             if self._wait > 0:
@@ -163,37 +190,58 @@ class Batcher:
                 entry.future.set_exception(DeadlinePassed())
                 continue
             batch.append(entry)
-            rows += len(entry.item)
+            rows += entry.rows
         if hopeless and not batch:
             self._lasts *= _FORGET  # or one very long call would be the last one for ever
         return batch
 
     def _flush(self) -> None:
-        self._scheduled = False
-        while self._waiting and not self._busy:
-            batch = self._take()
-            if not batch:
-                return
-            if not self._inline:
-                self._start(batch)
-                return
-            start = time.perf_counter()
-            answers = self._call([entry.item for entry in batch])
-            _deliver(batch, answers)
-            if (time.perf_counter() - start) > 4 * INLINE_LIMIT_SECONDS:
-                self._slow_calls += 1
-                # One slow call is a hiccup of the machine; several mean that the model holds the loop up.
-                self._inline = self._slow_calls < 8
-                self._fast_calls = 0
-            elif self._slow_calls:
-                self._slow_calls -= 1
+        num_waiting = len(self._waiting)
+        if self._company and self._looks < _MOST_LOOKS and self._num_gathered < num_waiting < self._max_batch:
+            # Under load another look at the sockets makes batches larger, and costs less than a call of its own.
+            self._looks, self._num_gathered = self._looks + 1, num_waiting
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
+        self._scheduled, self._looks, self._num_gathered = False, 0, 0
+        if self._busy:
+            return
+        batch = self._take()
+        if not batch:
+            return
+        if not self._inline:
+            self._start(batch)
+            return
+        self._company = len(batch) > 1
+        _deliver(batch, self._call_inline(_items_of(batch)))
+        if self._waiting:
+            # One call a turn: between two of them the loop reads, refuses, and tells HAProxy that it lives.
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def answer_now(self, items: Sequence[Item]) -> Outcomes | None:
+        """One answer or error per item at once, or None where they must wait: others do, or calls run in the thread."""
+        if not self._inline or self._busy or self._waiting or len(items) > self._max_batch:
+            return None
+        return self._call_inline(items)
+
+    def _call_inline(self, items: Sequence[Item]) -> Outcomes:
+        start = time.perf_counter()
+        answers = self._call(items)
+        if (time.perf_counter() - start) > 4 * INLINE_LIMIT_SECONDS:
+            self._slow_calls += 1
+            # One slow call is a hiccup of the machine; several mean that the model holds the loop up.
+            self._inline = self._slow_calls < 8
+            self._fast_calls = 0
+        elif self._slow_calls:
+            self._slow_calls -= 1
+        return answers
 
     def _start(self, batch: list[_Waiting]) -> None:
         if self._thread is None:
             self._thread = ModelThread(f"{THREAD_PREFIX}{self._name}")
         self._busy = True
         self._running = batch
-        items = [entry.item for entry in batch]
+        items = _items_of(batch)
         call = self._thread.submit(lambda: self._timed(items))
         self._sweep()
 
@@ -202,7 +250,7 @@ class Batcher:
             self._running = []
             if self._timer is not None:
                 self._timer.cancel()
-            answers, seconds = cast(tuple[list[Answer | FairleadError], float], done.result())
+            answers, seconds = cast(tuple[Outcomes, float], done.result())
             self._lasts += (_LEARN if self._lasts else 1.0) * (seconds - self._lasts)
             if self._learn:
                 # A slow call among fast ones is a hiccup of the machine; it only takes longer to learn then.
@@ -230,11 +278,11 @@ class Batcher:
             self._waiting.popleft()
         self._timer = asyncio.get_running_loop().call_later(max(wake - now, 0.0005), self._sweep)
 
-    def _timed(self, items: list[Item]) -> tuple[list[Answer | FairleadError], float]:
+    def _timed(self, items: list[Item]) -> tuple[Outcomes, float]:
         begun = time.perf_counter()
         return self._call(items), time.perf_counter() - begun
 
-    def _call(self, items: list[Item]) -> list[Answer | FairleadError]:
+    def _call(self, items: Sequence[Item]) -> Outcomes:
         try:
             return self._predict_many(items)
         except Exception as error:  # a defect in a model's code must answer its own requests, not end the server
@@ -242,11 +290,21 @@ class Batcher:
             return [failure] * len(items)
 
 
-def _deliver(batch: list[_Waiting], answers: Sequence[Answer | FairleadError]) -> None:
-    for entry, answer in zip(batch, answers, strict=True):
-        if entry.future.done():
-            continue
-        if isinstance(answer, Answer):
-            entry.future.set_result(answer)
+def _items_of(batch: list[_Waiting]) -> list[Item]:
+    return [item for entry in batch for item in entry.items]
+
+
+def _deliver(batch: list[_Waiting], answers: Outcomes) -> None:
+    start = 0
+    for entry in batch:
+        stop = start + len(entry.items)
+        future, answer = entry.future, answers[start]
+        if future.done():
+            pass
+        elif not entry.alone:
+            future.set_result(answers[start:stop])
+        elif isinstance(answer, Answer):
+            future.set_result(answer)
         else:
-            entry.future.set_exception(answer)
+            future.set_exception(answer)
+        start = stop

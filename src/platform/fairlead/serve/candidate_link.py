@@ -5,8 +5,10 @@ its time, what it may hold is bounded, and the connection is made anew for a lat
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import cast
 
 from fairlead.errors import FairleadError, PredictionFailed
@@ -112,6 +114,7 @@ class CandidateLink:
                 _, channel = await loop.create_unix_connection(_Channel, address.path)
             else:
                 _, channel = await loop.create_connection(_Channel, address.host, address.port)
+        channel.life = blake2b(address.secret, digest_size=8).digest()
         channel.transport.write(address.secret)
         return channel
 
@@ -124,12 +127,12 @@ class CandidateLink:
 
 
 class _Call:
-    __slots__ = ("future", "items", "limit", "timer")
+    __slots__ = ("deadline", "future", "items", "limit")
 
     def __init__(
-        self, future: "asyncio.Future[list[Answer | FairleadError]]", items: int, limit: int, timer: asyncio.TimerHandle
+        self, future: "asyncio.Future[list[Answer | FairleadError]]", items: int, limit: int, deadline: float
     ) -> None:
-        self.future, self.items, self.limit, self.timer = future, items, limit, timer
+        self.future, self.items, self.limit, self.deadline = future, items, limit, deadline
 
 
 class _Channel(asyncio.Protocol):
@@ -137,11 +140,14 @@ class _Channel(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.calls: dict[int, _Call] = {}
+        self.life = b""  # of the candidate: each process has a secret of its own
         self.closed = False
         self.refused = False
         self.answered = False
         self._frames = Frames(reply_limit(0, 1))
         self._next = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeps_at = math.inf
 
     @property
     def unsent(self) -> int:
@@ -161,8 +167,10 @@ class _Channel(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         number = self._next = (self._next + 1) & 0xFFFFFFFF
         future: asyncio.Future[list[Answer | FairleadError]] = loop.create_future()
-        timer = loop.call_later(max(seconds, 0.0), self._late, number)
-        self.calls[number] = _Call(future, len(items), limit, timer)
+        deadline = loop.time() + max(seconds, 0.0)
+        self.calls[number] = _Call(future, len(items), limit, deadline)
+        if deadline < self._sweeps_at:
+            self._sweep_at(deadline)
         if limit > self._frames.limit:
             self._frames.limit = limit
         self.transport.write(encode_call(number, seconds, items, blocks))
@@ -175,7 +183,6 @@ class _Channel(asyncio.Protocol):
                 call = self.calls.pop(number, None)
                 if call is None:
                     continue  # came too late
-                call.timer.cancel()
                 if len(body) > call.limit:
                     raise FrameTooLarge(f"{len(body)} bytes of reply")
                 answers = decode_reply(body)
@@ -189,22 +196,36 @@ class _Channel(asyncio.Protocol):
                 call.future.set_exception(PredictionFailed("the candidate answered garbage", why=str(error)))
             self.break_off()
 
-    def _late(self, number: int) -> None:
-        call = self.calls.pop(number, None)
-        if call is not None and not call.future.done():
-            call.future.set_exception(PredictionFailed("the candidate did not answer in time"))
+    def _sweep_at(self, moment: float) -> None:
+        """One timer for all calls: nearly all are answered long before, and a timer each costs more than a call."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweeps_at = moment
+        self._sweeper = asyncio.get_running_loop().call_at(moment, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper, self._sweeps_at = None, math.inf
+        now = asyncio.get_running_loop().time()
+        for number, call in list(self.calls.items()):
+            if call.deadline <= now:
+                del self.calls[number]
+                if not call.future.done():
+                    call.future.set_exception(PredictionFailed("the candidate did not answer in time"))
+        if self.calls:
+            self._sweep_at(min(call.deadline for call in self.calls.values()))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         calls, self.calls = self.calls, {}
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for call in calls.values():
-            call.timer.cancel()
             if call.future.done():
                 continue
             if self.refused:
                 call.future.set_exception(PredictionFailed("the connection to the candidate was given up"))
             else:
-                call.future.set_exception(CandidateDied())
+                call.future.set_exception(CandidateDied(self.life))
 
     def break_off(self) -> None:
         """Hang up: nothing that still comes is read."""

@@ -25,6 +25,7 @@ from fairlead.records.release import Arm
 from fairlead.serve.candidate import CandidatePort
 from fairlead.serve.candidate_link import Address, CandidateLink
 from fairlead.serve.candidate_server import SECRET_BYTES, CandidateServer
+from fairlead.serve.garbage import spare_what_stays
 from fairlead.serve.model import load_model
 from fairlead.store.opening import open_store
 
@@ -165,6 +166,7 @@ def main() -> None:
     base = Path(wish["base"])
     model = load_model(open_store(wish["store"], base), from_value(Arm, wish["arm"]), Path(wish["cache"]))
     server = CandidateServer(model, bytes.fromhex(wish["secret"]))
+    spare_what_stays()
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

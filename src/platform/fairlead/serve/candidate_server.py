@@ -6,15 +6,19 @@ Who connects says a secret first, which only the replicas of the same served mod
 import asyncio
 import hmac
 import time
+from collections.abc import Sequence
 from typing import cast
 
-from fairlead.errors import FairleadError, PredictionFailed
-from fairlead.serve.batcher import Batcher, DeadlinePassed
-from fairlead.serve.model import Answer, Item, LoadedModel
+from fairlead.errors import PredictionFailed
+from fairlead.serve.batcher import Batcher, DeadlinePassed, Outcomes
+from fairlead.serve.model import Item, LoadedModel
 from fairlead.serve.refusals import Refusal
 from fairlead.serve.wire import Frames, FrameTooLarge, GarbledFrame, block_fields, decode_call, encode_reply
 
 SECRET_BYTES = 32
+
+Call = tuple[int, float, list[Item]]
+"""Its number, the seconds that it may take, and its items."""
 
 _CALL_LIMIT = 1 << 28
 _MAX_BATCH = 64
@@ -39,7 +43,6 @@ class CandidateServer:
             name="candidate",
         )
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, host: str) -> int:
         """Listen on a free TCP port of `host` and give it."""
@@ -58,45 +61,45 @@ class CandidateServer:
             self._server.close()
         self._batcher.close()
 
-    def answer(self, transport: asyncio.WriteTransport, call: int, seconds: float, items: list[Item]) -> None:
-        """Answer a call on its connection once its items are done."""
+    def answer(self, transport: asyncio.WriteTransport, calls: Sequence[Call]) -> None:
+        """Answer calls that arrived together: at once where the model is fast, otherwise when their items are done."""
         begun = time.perf_counter()
-        pending: list[asyncio.Future[Answer] | FairleadError] = []
-        for item in items:
-            try:
-                pending.append(self._batcher.submit(item, begun + seconds))
-            except Refusal as refusal:
-                pending.append(PredictionFailed("the candidate does not keep up", why=refusal.message))
-        if len(pending) == 1 and isinstance(only := pending[0], asyncio.Future):
-            only.add_done_callback(lambda done: _reply(transport, call, begun, [_outcome(done)]))
+        answers = self._batcher.answer_now([item for _, _, items in calls for item in items])
+        if answers is None:
+            for call, seconds, items in calls:
+                self._answer_later(transport, call, seconds, items)
             return
-        task = asyncio.get_running_loop().create_task(self._gather(transport, call, begun, pending))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        took, start, replies = time.perf_counter() - begun, 0, []
+        for call, _, items in calls:
+            replies.append(encode_reply(call, took, answers[start : start + len(items)]))
+            start += len(items)
+        if not transport.is_closing():
+            transport.write(b"".join(replies))
 
-    async def _gather(
-        self,
-        transport: asyncio.WriteTransport,
-        call: int,
-        begun: float,
-        pending: "list[asyncio.Future[Answer] | FairleadError]",
-    ) -> None:
-        waiting = [entry for entry in pending if isinstance(entry, asyncio.Future)]
-        if waiting:
-            await asyncio.wait(waiting)
-        _reply(transport, call, begun, [_outcome(e) if isinstance(e, asyncio.Future) else e for e in pending])
+    def _answer_later(self, transport: asyncio.WriteTransport, call: int, seconds: float, items: list[Item]) -> None:
+        begun = time.perf_counter()
+        if not items:
+            _reply(transport, call, begun, [])
+            return
+        try:
+            answers = self._batcher.submit_group(items, begun + seconds)
+        except Refusal as refusal:
+            failed = PredictionFailed("the candidate does not keep up", why=refusal.message)
+            _reply(transport, call, begun, [failed] * len(items))
+            return
+        answers.add_done_callback(lambda done: _reply(transport, call, begun, _outcomes(done, len(items))))
 
 
-def _outcome(done: "asyncio.Future[Answer]") -> Answer | FairleadError:
+def _outcomes(done: "asyncio.Future[Outcomes]", items: int) -> Outcomes:
     error = done.exception()
     if error is None:
         return done.result()
-    if isinstance(error, DeadlinePassed):
-        return PredictionFailed("the candidate did not answer in time")
-    return error if isinstance(error, FairleadError) else PredictionFailed(f"{type(error).__name__}: {error}")
+    late = isinstance(error, DeadlinePassed)
+    why = "the candidate did not answer in time" if late else f"{type(error).__name__}: {error}"
+    return [PredictionFailed(why)] * items
 
 
-def _reply(transport: asyncio.WriteTransport, call: int, begun: float, answers: list[Answer | FairleadError]) -> None:
+def _reply(transport: asyncio.WriteTransport, call: int, begun: float, answers: Outcomes) -> None:
     if not transport.is_closing():
         transport.write(encode_reply(call, time.perf_counter() - begun, answers))
 
@@ -121,9 +124,12 @@ class _Connection(asyncio.Protocol):
                 self._transport.abort()
                 return
             self._known = True
+        calls: list[Call] = []
         try:
             for call, body in self._frames.feed(data):
-                seconds, items = decode_call(body, self._server.blocks)
-                self._server.answer(self._transport, call, seconds, items)
+                calls.append((call, *decode_call(body, self._server.blocks)))
         except (FrameTooLarge, GarbledFrame):
             self._transport.abort()
+            return
+        if calls:
+            self._server.answer(self._transport, calls)

@@ -145,7 +145,11 @@ class ServingClient:
                     self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
                 self._connection.request(method, path, body, headers)
                 response = self._connection.getresponse()
-                return response.status, response.read()
+                status, data = response.status, response.read()
+                if status != 500 or fresh:
+                    return status, data
+                # A proxy that was replaced answers kept connections, and the servers that it knows may be gone.
+                self._drop()
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
                 # A kept connection that the server closed meanwhile is no failure; every call here may be repeated.

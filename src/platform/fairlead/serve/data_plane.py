@@ -6,6 +6,7 @@ so that it is answered by one state of the world.
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,11 +19,11 @@ from fairlead.serve.candidate import CandidateDied, CandidatePort, Shadow
 from fairlead.serve.exchange import Exchange
 from fairlead.serve.model import Answer, Item, LoadedModel, fits
 from fairlead.serve.parsing import ParsedRequest, RequestParser, valid_identity
-from fairlead.serve.quarantine import Quarantine
+from fairlead.serve.quarantine import Quarantine, Quarantines
 from fairlead.serve.recent import RecentSeconds
 from fairlead.serve.recorder import Recorder, wall_clock
 from fairlead.serve.refusals import Refusal, unavailable
-from fairlead.serve.router import is_shadowed, on_candidate
+from fairlead.serve.router import is_shadowed, nobody, splitter
 from fairlead.spec.serve import Serve
 
 Kind = Literal["infer", "predict"]
@@ -33,7 +34,6 @@ _MOST_LEFT_SHARE = 0.9
 """Shares of the deadline that a candidate leaves to the champion, which may have to step in: twice its p99 within these
 bounds. Once would be missed by one request in a hundred, and a busy machine has hiccups that no p99 tells of."""
 
-_QUARANTINES_KEPT = 3
 _MIN_SHADOW_SECONDS = 1.0
 
 
@@ -48,6 +48,7 @@ class Live:
     candidate: CandidatePort | None = None
     candidate_arm: Arm | None = None
     weight: float = 0.0
+    on_candidate: Callable[[str], bool] = nobody
     shadow_percent: float = 0.0
     salt: str = ""
     slow_seconds: float = 1.0
@@ -65,7 +66,7 @@ class DataPlane:
         self._deadline_seconds = spec.deadline_ms / 1000
         self._shadow = Shadow(recorder.record, max_batch=spec.max_batch)
         self._champion_lately = RecentSeconds()
-        self._quarantines: dict[str, Quarantine] = {}
+        self.quarantines = Quarantines()
         self._now = wall_clock()
         self._prefix = uuid.uuid4().hex[:12]
         self._count = 0
@@ -91,6 +92,7 @@ class DataPlane:
         """The state that applies `release` with a loaded champion and, when it can be called, the candidate."""
         arm = release.candidate
         usable = candidate is not None and arm is not None
+        weight, salt = release.candidate_weight if usable else 0.0, arm.digest if arm else ""
         bound_ms = release.latency_bound_ms or self.spec.deadline_ms
         return Live(
             release=release,
@@ -99,20 +101,13 @@ class DataPlane:
             parser=RequestParser(model.signature),
             candidate=candidate if usable else None,
             candidate_arm=arm,
-            weight=release.candidate_weight if usable else 0.0,
+            weight=weight,
+            on_candidate=splitter(salt, weight),
             shadow_percent=release.shadow_percent if usable else 0.0,
-            salt=arm.digest if arm else "",
+            salt=salt,
             slow_seconds=bound_ms / 1000,
-            quarantine=self._quarantine(arm.digest) if arm else None,
+            quarantine=self.quarantines.of(arm.digest) if arm else None,
         )
-
-    def _quarantine(self, digest: str) -> Quarantine:
-        """What the candidate `digest` died of, also when it was away for a while."""
-        found = self._quarantines.pop(digest, None) or Quarantine()
-        self._quarantines[digest] = found
-        for old in list(self._quarantines)[:-_QUARANTINES_KEPT]:
-            del self._quarantines[old]
-        return found
 
     def require_live(self) -> Live:
         """What is live. Raises Refusal (503) while nothing is."""
@@ -124,6 +119,16 @@ class DataPlane:
     def waiting(self) -> int:
         """Requests that wait for the champion."""
         return self.live.batcher.waiting if self.live is not None else 0
+
+    @property
+    def full(self) -> bool:
+        """True while as many requests wait for the champion as may. Nobody is let in then, be it to the candidate: the
+        champion could not step in for it."""
+        return self.live is not None and self.live.batcher.full
+
+    def turned_away(self) -> None:
+        """Count a request that was refused unread, while `full`."""
+        self._recorder.user_saw("", 429)
 
     # --- requests ----------------------------------------------------------------------------------------------------
     async def handle(
@@ -147,13 +152,12 @@ class DataPlane:
             if live.candidate is not None:
                 exchange.candidate, exchange.slices = live.candidate_arm, live.release.slices
                 exchange.body, exchange.quarantine = body, live.quarantine
-                sticky = key or self._key_of(parsed, given)
-                chosen = arm or self._arm_of(live, sticky or identity)
-                exchange.key = sticky
+                exchange.key = sticky = key or (self._key_of(parsed, given) if self._sticky_field else given)
+                chosen = arm == "candidate" if arm is not None else live.on_candidate(sticky or identity)
                 if arm is None and 0 < live.weight < 100:
-                    exchange.weight, exchange.chosen = live.weight, chosen == "candidate"
+                    exchange.weight, exchange.chosen = live.weight, chosen
                     exchange.tried = live.release.outcome is not None
-                if chosen == "candidate":
+                if chosen:
                     await self._ask_candidate(live.candidate, exchange, started)
             if exchange.answer is None:
                 await self._ask_champion(live, exchange, started)
@@ -166,7 +170,8 @@ class DataPlane:
         return 200, reply, []
 
     def _refused(self, exchange: Exchange | None, refusal: Refusal, rollout: str, started: float) -> None:
-        if exchange is None:
+        shed = refusal.status == 429 and exchange is not None and exchange.candidate_seconds < 0
+        if exchange is None or shed:  # nobody was asked: nothing to tell of any model
             self._recorder.user_saw(rollout, refusal.status)
             return
         if refusal.status == 400:
@@ -186,15 +191,9 @@ class DataPlane:
             return "candidate"
         raise Refusal(404, "unknown_version", f"version {version} is not served", field="version")
 
-    def _arm_of(self, live: Live, key: str) -> str:
-        return "candidate" if on_candidate(key, live.salt, live.weight) else "champion"
-
     def _key_of(self, parsed: ParsedRequest, identity: str) -> str:
-        if self._sticky_field:
-            value = parsed.rows[0].get(self._sticky_field)
-            if value is not None:
-                return str(value)
-        return identity
+        value = parsed.rows[0].get(self._sticky_field)
+        return identity if value is None else str(value)
 
     def _new_id(self) -> str:
         self._count += 1
@@ -210,8 +209,8 @@ class DataPlane:
         answer: Answer | FairleadError | None = None
         try:
             answer = (await candidate.predict([exchange.rows], budget))[0]
-        except CandidateDied:
-            exchange.suspect()
+        except CandidateDied as died:
+            exchange.suspect(died.life)
         except Exception:  # a candidate may fail in any way; none may reach the user
             answer = None
         if isinstance(answer, Answer) and fits(answer, exchange.model.signature, len(exchange.rows)):

@@ -33,12 +33,13 @@ class CallCounts:
 
     def add(self, seconds: float, *, failed: bool, slow: bool, slot: int = OWN, timed: bool = True) -> None:
         """Count one call. `timed`: it is far enough from the last one for its latency to count."""
+        index = latency_bin(seconds) if timed else None
         if slot >= 0:
-            self.keyed.append((slot, failed, slow, latency_bin(seconds) if timed else None))
+            self.keyed.append((slot, failed, slow, index))
         else:
-            self.take(failed=failed, slow=slow, index=latency_bin(seconds) if timed else None)
+            self.take(failed, slow, index)
 
-    def take(self, *, failed: bool, slow: bool, index: int | None) -> None:
+    def take(self, failed: bool, slow: bool, index: int | None) -> None:
         """Count one unit; `index` is the bin of its latency."""
         self.requests += 1
         self.failures += failed

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass, field, replace
+from itertools import compress
 
 from fairlead.records.evidence import LabelCounts, LatencyCounts, RunningMean, RunningRate
 from fairlead.records.rollout import ArmEvidence, PairEvidence, SliceEvidence
@@ -9,7 +10,7 @@ from fairlead.serve.awaited_labels import RESULTS, Awaited, AwaitedLabels
 from fairlead.serve.evidence import CallCounts, EvidenceDelta, Outcome, PairDelta, score_loss
 from fairlead.serve.messages import Labels
 from fairlead.serve.slices import SliceNames
-from fairlead.serve.units import BLOCK_SECONDS, Seen
+from fairlead.serve.units import BLOCK_SECONDS, OWN, Seen
 
 
 @dataclass(slots=True)
@@ -99,20 +100,25 @@ class EvidenceSums:
                 arm.attempts.n += 1
                 arm.attempts.events += failed
             if self._seen.first(digest, slot):
-                arm.calls.take(failed=failed, slow=slow, index=index)
+                arm.calls.take(failed, slow, index)
 
     def _count_pairs(self, key: tuple[str, str], pair: _Pair, events: PairDelta) -> None:
         name = f"{key[0]} {key[1]}"
-        new = [index for index, slot in enumerate(events.slots) if self._seen.first(name, slot)]
+        flips, differences = events.flips, events.differences
+        values = events.values if self.columns and len(events.values) == len(events.slots) else []
+        if events.slots.count(OWN) < len(events.slots):
+            new = [self._seen.first(name, slot) for slot in events.slots]
+            flips, differences = list(compress(flips, new)), list(compress(differences, new))
+            values = list(compress(values, new))
         pair.requests += events.calls
-        pair.flips.n += len(new)
-        pair.flips.events += sum(events.flips[index] for index in new)
-        pair.difference.add(events.differences[index] for index in new)
-        for index in new if self.columns and len(events.values) == len(events.slots) else ():
-            for part in self._slices(pair, events.values[index]):
+        pair.flips.n += len(flips)
+        pair.flips.events += sum(flips)
+        pair.difference.add(differences)
+        for index, each in enumerate(values):
+            for part in self._slices(pair, each):
                 part.flips.n += 1
-                part.flips.events += events.flips[index]
-                part.difference.add((events.differences[index],))
+                part.flips.events += flips[index]
+                part.difference.add((differences[index],))
         pair.failures.n += events.calls
         pair.failures.events += events.failures
         pair.slow.n += events.calls

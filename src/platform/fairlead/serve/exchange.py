@@ -89,10 +89,10 @@ class Exchange:
         self.kept_away = self.quarantine is not None and self.quarantine.holds(self.body)
         return self.kept_away
 
-    def suspect(self) -> None:
-        """The candidate died while it had this request."""
+    def suspect(self, life: bytes) -> None:
+        """This life of the candidate ended while it had this request."""
         if self.quarantine is not None:
-            self.quarantine.suspect(self.body)
+            self.quarantine.suspect(self.body, life)
 
     def scores(self) -> list[Any]:
         """One score per row, None without an answer."""

@@ -17,9 +17,12 @@ from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.batcher import THREAD_PREFIX
 from fairlead.serve.candidate import CandidatePort, LocalCandidate
 from fairlead.serve.candidate_process import ProcessHost
-from fairlead.serve.control import Control, ControlState, Orders, ReplicaReport
+from fairlead.serve.control import Control
+from fairlead.serve.control_state import ControlState
+from fairlead.serve.garbage import spare_what_stays
+from fairlead.serve.http_protocol import protocol_with
 from fairlead.serve.listening import bind
-from fairlead.serve.messages import Labels
+from fairlead.serve.messages import Labels, Orders, ReplicaReport
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.release_store import ReleaseStore
 from fairlead.serve.routes import HttpApp
@@ -150,10 +153,12 @@ def run_process_server(
         cache = base / ".fairlead" / "cache" / "bundles"
         running = running_app(serve, release, store, cache, token, releases_in=releases, isolated=True)
         async with running as app:
+            spare_what_stays()
             config = uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=protocol_with(app),
+                proxy_headers=False,
                 lifespan="off",
                 access_log=False,
                 log_level="warning",

@@ -27,6 +27,7 @@ class Metrics:
         self._refused = Counter(
             "fairlead_refused_total", "Answers without a model, by status.", ("model", "status"), registry=self.registry
         )
+        self._refused_by: dict[int, Counter] = {}  # under overload most of what refusing costs would be to find these
         self._seconds = Histogram(
             "fairlead_request_duration_seconds",
             "From reading a request to its answer.",
@@ -112,7 +113,7 @@ class Metrics:
                 if exchange.shadow_answer is not None:
                     number = exchange.candidate.version
                     copied[number] = copied.get(number, 0) + 1
-                else:
+                elif exchange.candidate_failed or exchange.shadow_failed or exchange.shadow_dropped:
                     self._add_candidate(exchange, str(exchange.candidate.version))
             if exchange.fallback:
                 self._fallbacks.labels(model).inc()
@@ -133,7 +134,10 @@ class Metrics:
 
     def refused(self, status: int) -> None:
         """Count an answer without a model."""
-        self._refused.labels(self._model, str(status)).inc()
+        counter = self._refused_by.get(status)
+        if counter is None:
+            counter = self._refused_by[status] = self._refused.labels(self._model, str(status))
+        counter.inc()
 
     def labels_arrived(self, counts: dict[str, int]) -> None:
         """Count labels by what became of them."""

@@ -1,5 +1,6 @@
 """One loaded version: rows in, answers out, and how to say what it answers."""
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -66,6 +67,9 @@ class LoadedModel:
             whole = self.predict([row for item in items for row in item])
         except FairleadError:
             return [self._predict_alone(item) for item in items]
+        if len(whole.scores) == len(items) and max(map(len, items)) == 1:
+            labels = whole.labels if whole.labels is not None else itertools.repeat(None)
+            return [Answer([s], None if n is None else [n]) for s, n in zip(whole.scores, labels, strict=False)]
         answers: list[Answer | FairleadError] = []
         start = 0
         for item in items:
@@ -119,16 +123,20 @@ def fits(answer: Answer, signature: Signature, rows: int) -> bool:
         return False
     if signature.task == "regression":
         return labels is None and all(type(score) is float and math.isfinite(score) for score in scores)
-    if type(labels) is not list or len(labels) != rows or not all(label in classes for label in labels):
+    if type(labels) is not list or len(labels) != rows:
         return False
+    for label in labels:
+        if label not in classes:
+            return False
     if signature.task == "binary":
-        return all(type(score) is float and 0.0 <= score <= 1.0 for score in scores)
-    return all(
-        type(score) is list
-        and len(score) == len(classes)
-        and all(type(value) is float and 0.0 <= value <= 1.0 for value in score)
-        for score in scores
-    )
+        return _are_probabilities(scores)
+    return all(type(score) is list and len(score) == len(classes) and _are_probabilities(score) for score in scores)
+
+
+def _are_probabilities(values: list[Any]) -> bool:
+    if len(values) == 1:  # mostly, and a generator takes three times as long
+        return type(values[0]) is float and 0.0 <= values[0] <= 1.0
+    return all(type(value) is float and 0.0 <= value <= 1.0 for value in values)
 
 
 def prior_answer(signature: Signature, statistics: Statistics) -> Answer | None:

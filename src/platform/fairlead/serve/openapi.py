@@ -12,46 +12,63 @@ _ERROR = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 _EMPTY = {"description": "Yes."}
+_REFUSALS = {str(status): _ERROR for status in (400, 413, 415, 429, 503)}
 
 
 def openapi_document(model: str, signature: Signature) -> dict[str, Any]:
     """Describe every route of a server that serves `model`."""
-    base = f"/v2/models/{model}"
-    refusals = {str(status): _ERROR for status in (400, 413, 415, 429, 503)}
-    infer = _post("Infer", "InferRequest", "InferResponse", refusals)
-    predict = _post("Predict plain rows", "PredictRequest", "PredictResponse", refusals)
-    labels = _post("Post labels that arrived", "Labels", "LabelCounts", refusals)
-    guarded = {"401": _ERROR, "503": _ERROR}
-    paths: dict[str, Any] = {
-        "/v2": {"get": _get("Server metadata")},
-        "/v2/health/live": {"get": _get("Is the process alive?", body=False)},
-        "/v2/health/ready": {"get": _get("Can it answer?", {"503": _ERROR}, body=False)},
-        base: {"get": _get("Model metadata", {"503": _ERROR})},
-        f"{base}/ready": {"get": _get("Can the model answer?", {"503": _ERROR}, body=False)},
-        f"{base}/infer": {"post": infer},
-        f"{base}/predict": {"post": predict},
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"Fairlead: {model}", "version": __version__},
+        "paths": {**_model_paths(f"/v2/models/{model}"), **_other_paths()},
+        "components": {
+            "schemas": _schemas(signature),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+# --- routes -----------------------------------------------------------------------------------------------------------
+def _model_paths(base: str) -> dict[str, Any]:
+    absent, unready = {"404": _ERROR, "503": _ERROR}, {"503": _ERROR}
+    infer = ("InferRequest", "InferResponse")
+    predict = ("PredictRequest", "PredictResponse")
+    return {
+        base: {"get": _get("Model metadata", unready)},
+        f"{base}/ready": {"get": _get("Can the model answer?", unready, body=False)},
+        f"{base}/infer": {"post": _post("Infer", *infer, _REFUSALS)},
+        f"{base}/predict": {"post": _post("Predict plain rows", *predict, _REFUSALS)},
         f"{base}/versions/{{version}}": {
-            "get": _get("Metadata of one version", {"404": _ERROR, "503": _ERROR}),
+            "get": _get("Metadata of one version", absent),
             "parameters": [_VERSION],
         },
         f"{base}/versions/{{version}}/ready": {
-            "get": _get("Can this version answer?", {"404": _ERROR, "503": _ERROR}, body=False),
+            "get": _get("Can this version answer?", absent, body=False),
             "parameters": [_VERSION],
         },
         f"{base}/versions/{{version}}/infer": {
-            "post": _post("Infer with one version", "InferRequest", "InferResponse", {**refusals, "404": _ERROR}),
+            "post": _post("Infer with one version", *infer, {**_REFUSALS, "404": _ERROR}),
             "parameters": [_VERSION],
         },
         f"{base}/versions/{{version}}/predict": {
-            "post": _post("Predict with one version", "PredictRequest", "PredictResponse", {**refusals, "404": _ERROR}),
+            "post": _post("Predict with one version", *predict, {**_REFUSALS, "404": _ERROR}),
             "parameters": [_VERSION],
         },
-        "/fairlead/v1/feedback": {"post": labels},
+    }
+
+
+def _other_paths() -> dict[str, Any]:
+    guarded = {"401": _ERROR, "503": _ERROR}
+    return {
+        "/v2": {"get": _get("Server metadata")},
+        "/v2/health/live": {"get": _get("Is the process alive?", body=False)},
+        "/v2/health/ready": {"get": _get("Can it answer?", {"503": _ERROR}, body=False)},
+        "/fairlead/v1/feedback": {"post": _post("Post labels that arrived", "Labels", "LabelCounts", _REFUSALS)},
         "/fairlead/v1/evidence": {"get": {**_get("What was counted", guarded), "security": [{"token": []}]}},
         "/fairlead/v1/release": {
             "get": {**_get("What is wanted and applied", guarded), "security": [{"token": []}]},
             "put": {
-                **_post("Wish for a release", "Release", "ReleaseView", {**refusals, **guarded, "409": _ERROR}),
+                **_post("Wish for a release", "Release", "ReleaseView", {**_REFUSALS, **guarded, "409": _ERROR}),
                 "security": [{"token": []}],
             },
         },
@@ -60,15 +77,6 @@ def openapi_document(model: str, signature: Signature) -> dict[str, Any]:
                 "summary": "Metrics of all replicas in the text format of Prometheus",
                 "responses": {"200": {"description": "Metrics.", "content": {"text/plain": {}}}, "503": _ERROR},
             }
-        },
-    }
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": f"Fairlead: {model}", "version": __version__},
-        "paths": paths,
-        "components": {
-            "schemas": _schemas(signature),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
@@ -98,88 +106,13 @@ def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+# --- schemas ----------------------------------------------------------------------------------------------------------
 def _schemas(signature: Signature) -> dict[str, Any]:
-    row = {
-        "type": "object",
-        "properties": {field.name: _value_schema(field) for field in signature.inputs},
-        "required": [field.name for field in signature.inputs if field.required],
-        "additionalProperties": False,
-    }
-    identity = {"type": "string", "minLength": 1, "maxLength": 128}
-    parameters = {
-        "type": "object",
-        "properties": {
-            "request_id": {"type": "string"},
-            "model_version": {"type": "string"},
-            "model_digest": {"type": "string"},
-            "arm": {"enum": ["champion", "candidate"]},
-            "fallback": {"type": "boolean"},
-        },
-        "required": ["request_id", "model_version", "model_digest", "arm", "fallback"],
-    }
     return {
         "Error": _object({"error": {"type": "string"}, "code": {"type": "string"}, "field": {"type": "string"}}),
-        "PredictRequest": {
-            "type": "object",
-            "properties": {"id": identity, "instances": {"type": "array", "minItems": 1, "items": row}},
-            "required": ["instances"],
-            "additionalProperties": False,
-        },
-        "PredictResponse": _object(
-            {"predictions": {"type": "array", "items": {"type": "object"}}, "parameters": parameters}
-        ),
-        "InferRequest": {
-            "type": "object",
-            "properties": {
-                "id": identity,
-                "parameters": {"type": "object"},
-                "inputs": {"type": "array", "minItems": 1, "items": _input_schema(signature)},
-                "outputs": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"name": {"enum": [output.name for output in signature.outputs]}},
-                        "required": ["name"],
-                    },
-                },
-            },
-            "required": ["inputs"],
-            "additionalProperties": False,
-        },
-        "InferResponse": _object(
-            {
-                "model_name": {"type": "string"},
-                "model_version": {"type": "string"},
-                "id": {"type": "string"},
-                "parameters": parameters,
-                "outputs": {"type": "array", "items": {"type": "object"}},
-            }
-        ),
-        "Labels": {
-            "type": "object",
-            "properties": {
-                "labels": {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "request_id": {"type": "string", "minLength": 1},
-                            "label": (
-                                {"type": "number"}
-                                if signature.task == "regression"
-                                else {"enum": list(signature.classes)}
-                            ),
-                        },
-                        "required": ["request_id", "label"],
-                        "additionalProperties": False,
-                    },
-                },
-                "outcomes": _outcomes_schema(),
-            },
-            "anyOf": [{"required": ["labels"]}, {"required": ["outcomes"]}],
-            "additionalProperties": False,
-        },
+        **_predict_schemas(signature),
+        **_infer_schemas(signature),
+        "Labels": _labels_schema(signature),
         "LabelCounts": {
             "type": "object",
             "properties": {
@@ -189,6 +122,84 @@ def _schemas(signature: Signature) -> dict[str, Any]:
         },
         "Release": {"type": "object", "required": ["model", "generation", "champion"]},
         "ReleaseView": {"type": "object", "required": ["wanted", "applied", "candidate_ready", "replicas", "error"]},
+    }
+
+
+_IDENTITY = {"type": "string", "minLength": 1, "maxLength": 128}
+
+
+def _answered_by() -> dict[str, Any]:
+    return _object(
+        {
+            "request_id": {"type": "string"},
+            "model_version": {"type": "string"},
+            "model_digest": {"type": "string"},
+            "arm": {"enum": ["champion", "candidate"]},
+            "fallback": {"type": "boolean"},
+        }
+    )
+
+
+def _predict_schemas(signature: Signature) -> dict[str, Any]:
+    row = {
+        "type": "object",
+        "properties": {field.name: _value_schema(field) for field in signature.inputs},
+        "required": [field.name for field in signature.inputs if field.required],
+        "additionalProperties": False,
+    }
+    predictions = {"type": "array", "items": {"type": "object"}}
+    return {
+        "PredictRequest": {
+            "type": "object",
+            "properties": {"id": _IDENTITY, "instances": {"type": "array", "minItems": 1, "items": row}},
+            "required": ["instances"],
+            "additionalProperties": False,
+        },
+        "PredictResponse": _object({"predictions": predictions, "parameters": _answered_by()}),
+    }
+
+
+def _infer_schemas(signature: Signature) -> dict[str, Any]:
+    output = {
+        "type": "object",
+        "properties": {"name": {"enum": [output.name for output in signature.outputs]}},
+        "required": ["name"],
+    }
+    return {
+        "InferRequest": {
+            "type": "object",
+            "properties": {
+                "id": _IDENTITY,
+                "parameters": {"type": "object"},
+                "inputs": {"type": "array", "minItems": 1, "items": _input_schema(signature)},
+                "outputs": {"type": "array", "items": output},
+            },
+            "required": ["inputs"],
+            "additionalProperties": False,
+        },
+        "InferResponse": _object(
+            {
+                "model_name": {"type": "string"},
+                "model_version": {"type": "string"},
+                "id": {"type": "string"},
+                "parameters": _answered_by(),
+                "outputs": {"type": "array", "items": {"type": "object"}},
+            }
+        ),
+    }
+
+
+def _labels_schema(signature: Signature) -> dict[str, Any]:
+    label = {"type": "number"} if signature.task == "regression" else {"enum": list(signature.classes)}
+    entry = {
+        **_object({"request_id": {"type": "string", "minLength": 1}, "label": label}),
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {"labels": {"type": "array", "minItems": 1, "items": entry}, "outcomes": _outcomes_schema()},
+        "anyOf": [{"required": ["labels"]}, {"required": ["outcomes"]}],
+        "additionalProperties": False,
     }
 
 

@@ -19,6 +19,7 @@ from ray.serve.schema import ApplicationStatus
 from fairlead.errors import RayUnavailable, ServeError
 from fairlead.logs import get_logger
 from fairlead.records.release import Release
+from fairlead.serve.garbage import spare_what_stays
 from fairlead.serve.listening import bind
 from fairlead.serve.ray_candidate import ray_candidate
 from fairlead.serve.ray_control import ControlDeployment, RayControl
@@ -68,11 +69,12 @@ class Ingress:
         )
         self._token = read_token(Path(token_file))
         await self._server.start(release)
+        spare_what_stays()
 
     def __serve_build_asgi_app__(self) -> HttpApp:
         """Ray Serve asks for the application once the replica is built."""
         app = HttpApp(self._server, self._token)
-        answer_directly(app, app.hot_paths)
+        answer_directly(app, app.hot_paths, app)
         return app
 
     async def __del__(self) -> None:

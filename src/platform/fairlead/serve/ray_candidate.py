@@ -12,6 +12,7 @@ from fairlead.records.model import Signature
 from fairlead.records.release import Arm
 from fairlead.serve.candidate_link import Address, CandidateLink
 from fairlead.serve.candidate_server import SECRET_BYTES, CandidateServer
+from fairlead.serve.garbage import spare_what_stays
 from fairlead.serve.model import load_model
 from fairlead.store.opening import open_store
 
@@ -24,6 +25,7 @@ class CandidateModel:
         cache = Path(base) / ".fairlead" / "cache" / "bundles"
         model = load_model(open_store(store_uri, Path(base)), arm, cache)
         self._server = CandidateServer(model, secrets.token_bytes(SECRET_BYTES))
+        spare_what_stays()
         self._host = ray.util.get_node_ip_address()
         self._listening: asyncio.Task[int] | None = None
 

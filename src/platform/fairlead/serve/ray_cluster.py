@@ -28,7 +28,8 @@ from fairlead.errors import ServeError, StoreError
 from fairlead.logs import get_logger
 from fairlead.records.codec import from_value, to_value
 from fairlead.records.release import Arm, Release
-from fairlead.serve.control import Control, ControlState
+from fairlead.serve.control import Control
+from fairlead.serve.control_state import ControlState
 from fairlead.serve.ray_app import control_deployment, ingress_deployment
 from fairlead.serve.ray_control import ControlDeployment, RayCandidateHost, Refused
 from fairlead.serve.release_store import ReleaseStore

@@ -10,8 +10,9 @@ from ray.serve.schema import ApplicationStatus
 from fairlead.errors import ServeError
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
-from fairlead.serve.control import Control, ControlState, Orders, ReleaseRefused, ReplicaReport
-from fairlead.serve.messages import Labels
+from fairlead.serve.control import Control
+from fairlead.serve.control_state import ControlState
+from fairlead.serve.messages import Labels, Orders, ReleaseRefused, ReplicaReport
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.ray_candidate import CandidateModel
 from fairlead.serve.ray_names import candidate_app, candidate_prefix, control_app

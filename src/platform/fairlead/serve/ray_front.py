@@ -4,6 +4,8 @@ Between a replica's HTTP server and its application Ray Serve makes two tasks, a
 per request: a third of what a small model's request costs. Ray lets a function name middlewares for every HTTP server
 that it starts (`ray_settings.CALLBACK`); this one hands inference requests straight to the application.
 
+The same function gives uvicorn, which Ray's HTTP servers are made of, our side of a connection (`http_protocol`).
+
 What that gives up: Ray's own per-replica request metrics, its request timeouts, and its count of ongoing requests,
 which its autoscaler reads. So it is set where the number of replicas is fixed, and only there. Draining does not need
 the count: the HTTP server answers what is in flight before it ends.
@@ -15,6 +17,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.middleware import Middleware
+from uvicorn.config import HTTP_PROTOCOLS
+
+from fairlead.serve.http_protocol import Door, OneWriteProtocol
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
@@ -25,11 +30,12 @@ class _Direct:
 
     paths: frozenset[str] = frozenset()
     app: App | None = None
+    door: Door | None = None
 
 
-def answer_directly(app: App | None, paths: frozenset[str]) -> None:
-    """Hand requests for `paths` to `app` from now on; None: leave them to Ray again."""
-    _Direct.app, _Direct.paths = app, paths
+def answer_directly(app: App | None, paths: frozenset[str], door: Door | None = None) -> None:
+    """Hand requests for `paths` to `app` from now on, unless `door` turns them away; None: leave them to Ray again."""
+    _Direct.app, _Direct.paths, _Direct.door = app, paths, door
 
 
 class Shortcut:
@@ -47,6 +53,15 @@ class Shortcut:
             await self._app(scope, receive, send)
 
 
+class ReplicaProtocol(OneWriteProtocol):
+    """The connection of a client, or of HAProxy, with a process of Ray Serve."""
+
+    def door(self) -> Door | None:
+        """See OneWriteProtocol."""
+        return _Direct.door
+
+
 def middlewares() -> list[Middleware]:
-    """What Ray asks for."""
+    """What Ray asks for, before it makes a server: Ray names no protocol, so that uvicorn takes its own choice."""
+    HTTP_PROTOCOLS["auto"] = f"{__name__}:{ReplicaProtocol.__name__}"
     return [Middleware(Shortcut)]

@@ -31,7 +31,9 @@ LOCAL_ENVIRONMENT: dict[str, str] = {
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response response-timeout",
     "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": str(PROXY_SERVER_SECONDS),
     "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
-    # A frozen replica still accepts connections; only a check that gets no answer tells.
+    # A frozen replica still accepts connections; only a check that gets no answer tells. After two of them (Ray's
+    # setting) it is taken out. More would spare one that is only overloaded, but a replica that drains tells HAProxy by
+    # the same check, and leaves after a second: with five, requests met replicas that were gone.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
     # What is to be repeated must fit into HAProxy's buffer.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",

@@ -127,15 +127,21 @@ class Recorder:
         model, candidate, answer, shadow = exchange.model, exchange.candidate, exchange.answer, exchange.shadow_answer
         if answer is None:
             return
-        digest, identities = exchange.answered_by.digest, exchange.row_ids()
-        drawn = exchange.weight > 0 or not exchange.rollout
-        taken = 0 if len(identities) == 1 else slot_of(exchange.id) % len(identities)
-        for index, (identity, score) in enumerate(zip(identities, answer.scores, strict=True)):
-            outcome = Outcome(identity, digest, score, slot=slot if index == taken else NONE, drawn=drawn)
-            if shadow is not None and candidate is not None:
-                outcome.shadow_digest, outcome.shadow_score = candidate.digest, shadow.scores[index]
-                outcome.values = values_of(exchange.slices, exchange.rows[index])
+        digest, rows, taken = exchange.answered_by.digest, len(exchange.rows), 0
+        copied = candidate.digest if candidate is not None and shadow is not None else ""
+        others = shadow.scores if shadow is not None else [None] * rows
+        drawn, slices = exchange.weight > 0 or not exchange.rollout, exchange.slices if copied else ()
+        if rows == 1:
+            values = values_of(slices, exchange.rows[0]) if slices else ()
+            outcome = Outcome(exchange.id, digest, answer.scores[0], copied, others[0], slot, drawn, values)
             delta.outcomes.append(outcome)
+        else:
+            taken = slot_of(exchange.id) % rows
+            for index, identity in enumerate(exchange.row_ids()):
+                unit = slot if index == taken else NONE
+                values = values_of(slices, exchange.rows[index]) if slices else ()
+                score = answer.scores[index]
+                delta.outcomes.append(Outcome(identity, digest, score, copied, others[index], unit, drawn, values))
         if candidate is None or (exchange.shadow_seconds < 0 and not exchange.shadow_dropped):
             return
         pair = delta.pair(model.arm.digest, candidate.digest)
@@ -147,10 +153,11 @@ class Recorder:
             pair.slow += exchange.shadow_seconds > exchange.slow_seconds
         if shadow is not None:
             pair.differences.append(score_difference(answer.scores[taken], shadow.scores[taken], model.scale))
-            labels, others = answer.labels, shadow.labels
-            pair.flips.append(labels is not None and others is not None and labels[taken] != others[taken])
+            said, would_say = answer.labels, shadow.labels
+            pair.flips.append(said is not None and would_say is not None and said[taken] != would_say[taken])
             pair.slots.append(slot)
-            pair.values.append(values_of(exchange.slices, exchange.rows[taken]))
+            if exchange.slices:
+                pair.values.append(values_of(exchange.slices, exchange.rows[taken]))
 
     def _is_apart(self, digest: str, at: float) -> bool:
         """True when a call is far enough from the last of its model whose latency counted."""

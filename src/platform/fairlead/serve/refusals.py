@@ -32,9 +32,9 @@ def bad_field(field: str, message: str, code: str = "invalid_field") -> Refusal:
     return Refusal(400, code, message, field=field)
 
 
-def overloaded(waiting: int) -> Refusal:
-    """A 429: too many requests wait already."""
-    return Refusal(429, "overloaded", f"{waiting} requests wait already; try again", retry_after_seconds=1)
+def overloaded() -> Refusal:
+    """A 429: too many requests wait already. Always the same."""
+    return Refusal(429, "overloaded", "too many requests wait already; try again", retry_after_seconds=1)
 
 
 def unavailable(code: str, message: str) -> Refusal:

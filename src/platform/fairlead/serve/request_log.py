@@ -110,13 +110,18 @@ class RequestLog:
 
     def offer(self, exchanges: Sequence[Exchange]) -> None:
         """Take exchanges, or drop and count them when too many rows wait. Never blocks."""
+        room = self._queue_rows - self._queued_rows  # the thread only makes more of it
+        taken: list[Exchange] = []
         for exchange in exchanges:
-            if self._queued_rows + len(exchange.rows) > self._queue_rows:
-                self._dropped += len(exchange.rows)
+            rows = len(exchange.rows)
+            if rows > room:
+                self._dropped += rows
             else:
-                with self._lock:
-                    self._queued_rows += len(exchange.rows)
-                self._queue.append(exchange)
+                room -= rows
+                taken.append(exchange)
+        with self._lock:
+            self._queued_rows += sum(len(exchange.rows) for exchange in taken)
+        self._queue.extend(taken)
 
     def offer_labels(self, labels: Sequence[tuple[float, str, str]]) -> None:
         """Take labels as (time, request id, label as sent); the same bound holds."""

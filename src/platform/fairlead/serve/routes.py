@@ -10,13 +10,13 @@ from fairlead.errors import FairleadError
 from fairlead.logs import get_logger
 from fairlead.records.codec import from_value, to_value
 from fairlead.records.release import Release
-from fairlead.serve.control import ReleaseRefused
 from fairlead.serve.data_plane import Kind, Reply
+from fairlead.serve.messages import ReleaseRefused
 from fairlead.serve.metrics import CONTENT_TYPE
 from fairlead.serve.openapi import openapi_document
 from fairlead.serve.parsing import load_object
 from fairlead.serve.protocol import model_metadata, server_metadata
-from fairlead.serve.refusals import Refusal, bad_field, unavailable
+from fairlead.serve.refusals import Refusal, bad_field, overloaded, unavailable
 from fairlead.serve.release_check import check_release
 from fairlead.serve.server import Server
 from fairlead.serve.token import authorised
@@ -46,11 +46,19 @@ class HttpApp:
             f"/v2/models/{server.model}/infer": "infer",
             f"/v2/models/{server.model}/predict": "predict",
         }
+        self._hot_targets = frozenset(urllib.parse.quote(path).encode() for path in self._hot)
 
     @property
     def hot_paths(self) -> frozenset[str]:
         """The paths of inference requests without a version."""
         return frozenset(self._hot)
+
+    def turns_away(self, method: bytes, target: bytes) -> bool:
+        """True, and counted, when a request is refused unread: too many wait already. See `http_protocol.Door`."""
+        if not self._plane.full or target not in self._hot_targets or method != b"POST":
+            return False
+        self._plane.turned_away()
+        return True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or take part in the lifespan."""
@@ -61,6 +69,11 @@ class HttpApp:
         content_type = _JSON
         try:
             if kind is not None and scope["method"] == "POST":
+                if self._plane.full:  # where no protocol of ours stands before it
+                    self._plane.turned_away()
+                    await send(_TOO_MANY)
+                    await send(_TOO_MANY_BODY)
+                    return
                 status, body, headers = await self._infer(kind, None, scope, receive)
             else:
                 status, body, headers, content_type = await self._route(scope, receive)
@@ -71,17 +84,7 @@ class HttpApp:
             _log.exception("a request could not be answered")
             status, headers = 500, []
             body = orjson.dumps({"error": "the server failed on this request", "code": "internal", "field": ""})
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-type", content_type),
-                    (b"content-length", str(len(body)).encode()),
-                    *headers,
-                ],
-            }
-        )
+        await send(_response(status, body, headers, content_type))
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     # --- inference ---------------------------------------------------------------------------------------------------
@@ -284,6 +287,22 @@ async def _drain(receive: Receive, status: int) -> None:
         taken += len(message.get("body", b""))
         if message["type"] == "http.disconnect" or not message.get("more_body"):
             return
+
+
+def _response(status: int, body: bytes, headers: list[tuple[bytes, bytes]], content_type: bytes) -> Message:
+    """The start of a response."""
+    fixed = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    return {"type": "http.response.start", "status": status, "headers": [*fixed, *headers]}
+
+
+def _too_many() -> tuple[Message, Message]:
+    refusal = overloaded()
+    body = refusal.body()
+    start = _response(refusal.status, body, refusal.headers(), _JSON)
+    return start, {"type": "http.response.body", "body": body}
+
+
+_TOO_MANY, _TOO_MANY_BODY = _too_many()
 
 
 def _not_allowed(methods: tuple[str, ...]) -> tuple[int, bytes, list[tuple[bytes, bytes]], bytes]:

@@ -17,9 +17,8 @@ from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
 from fairlead.serve.batcher import Batcher
 from fairlead.serve.candidate import CandidatePort
-from fairlead.serve.control import Orders, ReplicaReport
 from fairlead.serve.data_plane import DataPlane
-from fairlead.serve.messages import Labels
+from fairlead.serve.messages import Labels, Orders, ReplicaReport
 from fairlead.serve.metric_sums import MetricSums
 from fairlead.serve.metrics import Metrics
 from fairlead.serve.model import LoadedModel, load_model
@@ -178,14 +177,19 @@ class Server:
         dropped = self.log.dropped if self.log is not None else 0
         gauges = self.metrics.gauges(waiting=self.plane.waiting, log_dropped=dropped)
         counted = self.metrics.teller.take()
+        strikes = self.plane.quarantines.take_news()
         try:
-            return await self.control.sync(
-                ReplicaReport(self.replica, generation, deltas, self._error, callable_, counted, gauges)
+            orders = await self.control.sync(
+                ReplicaReport(self.replica, generation, deltas, self._error, callable_, counted, gauges, strikes)
             )
         except BaseException:
             self.recorder.give_back(deltas)
             self.metrics.teller.give_back(counted)
+            self.plane.quarantines.give_back(strikes)
             raise
+        if orders.quarantined and orders.release.candidate is not None:
+            self.plane.quarantines.of(orders.release.candidate.digest).hold(orders.quarantined)
+        return orders
 
     async def _obey(self, orders: Orders) -> None:
         if self._applied == _Applied(orders.release, orders.candidate_ready):
