@@ -15,6 +15,7 @@ from fairlead.features.crosses import CrossColumn
 from fairlead.features.cycles import circle
 from fairlead.features.instants import PART_SIZES
 from fairlead.features.logarithm import signed_log
+from fairlead.features.ranges import RangeColumn
 from fairlead.features.transform import Tensors, Transform
 from fairlead.spec.features import Features
 
@@ -147,6 +148,16 @@ def test_ranges_hold_equal_shares_and_missing_has_an_index_of_its_own() -> None:
     codes = fitted.apply_rows([{"x": v} for v in (-1e9, 24.74, 24.75, 1e9, None)])["categorical"]
     assert codes.ravel().tolist() == [1, 1, 2, 4, 0]
     assert [(f.name, f.required) for f in fitted.fields] == [("x", False)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 32, 33, 200])
+def test_few_and_many_ranges_are_found_alike(count: int) -> None:
+    seed = 4
+    edges = np.unique(np.random.default_rng(seed).normal(size=count))
+    column = RangeColumn("x", "float", tuple(edges.tolist()))
+    values = np.concatenate([edges, np.nextafter(edges, -np.inf), [np.nan, -1e308, 1e308, 0.0, -0.0]])
+    assert column.indices(values).tolist() == [column.index(value) for value in values.tolist()]
+    assert column.indices(values).max() < column.cardinality
 
 
 def test_few_different_numbers_give_fewer_ranges() -> None:

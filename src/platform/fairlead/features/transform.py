@@ -143,7 +143,7 @@ class Transform:
             categories = [codes[at] for at in self._kept] + ranges
             for cross, places in zip(self.crosses, self._cross_at, strict=True):
                 categories.append(cross.indices([categories[i] for i in places]))
-            out["categorical"] = np.stack(categories, axis=1)
+            out["categorical"] = _side_by_side(categories)
         if self.image is not None:
             out["image"] = self.image.of_array(_column(table, self.image.name))
         if self.text:
@@ -310,6 +310,17 @@ def _constants(columns: Sequence[NumericColumn]) -> tuple[np.ndarray, ...]:
         np.array([c.std for c in columns]),
         np.array([c.limit for c in columns]),
     )
+
+
+def _side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """int64 [N] each as int64 [N, C]; some rows at a time, because a matrix of many rows fits into no cache."""
+    rows = len(columns[0])
+    out = np.empty((rows, len(columns)), np.int64)
+    for start in range(0, rows, _CHUNK_ROWS):
+        part = out[start : start + _CHUNK_ROWS]
+        for i, column in enumerate(columns):
+            part[:, i] = column[start : start + _CHUNK_ROWS]
+    return out
 
 
 def _absent(name: str) -> TransformError:
