@@ -123,6 +123,7 @@ def test_a_missing_number_becomes_what_was_asked_for_in_the_units_of_the_column(
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_the_logarithm_is_right_to_the_last_bits(value: float) -> None:
     found = float(signed_log(np.array([value]))[0])
+    assert signed_log(np.full(20, value)).tobytes() == np.full(20, found).tobytes()
     exact = math.copysign(math.log1p(abs(value)), value)
     assert math.copysign(1.0, found) == math.copysign(1.0, exact)
     assert abs(found - exact) <= 2 * math.ulp(exact)

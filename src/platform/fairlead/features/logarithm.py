@@ -4,9 +4,13 @@ Libraries of vector instructions and the C library round logarithms differently,
 This one is made of additions, multiplications, divisions and bit operations only, which IEEE 754 rounds in one way.
 """
 
+import math
+
 import numpy as np
 
 _ROOT_HALF = np.int64(0x3FE6A09E667F3BCD)
+_ROOT_HALF_VALUE = float(_ROOT_HALF.view(np.float64))
+_FEW = 8
 _MANTISSA_BITS = np.int64(52)
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 # Polynomial of the logarithm by its odd part: fdlibm's e_log.c (K. C. Ng, Sun Microsystems, 1993).
@@ -20,6 +24,8 @@ def signed_log(values: np.ndarray) -> np.ndarray:
     ln(1 + x) is the logarithm of the rounded sum plus the rounding's share (Kahan's correction, in the form of Goldberg
     1991, "What every computer scientist should know about floating-point arithmetic", theorem 4).
     """
+    if values.size <= _FEW:
+        return np.array([_of_one(value) for value in values.ravel().tolist()]).reshape(values.shape)
     size = np.abs(values)
     total = size + 1.0
     # What rounding took from the sum, exactly (Knuth, The Art of Computer Programming 2, 4.2.2, theorem B).
@@ -38,3 +44,24 @@ def signed_log(values: np.ndarray) -> np.ndarray:
     low = power * _LN2_LOW + lost / total
     logarithm = power * _LN2_HIGH - ((half - (s * (half + (even + odd)) + low)) - fraction)
     return np.asarray(np.copysign(logarithm, values))
+
+
+def _of_one(value: float) -> float:
+    """The same operations on one number, for which arrays are slow."""
+    size = abs(value)
+    total = size + 1.0
+    part = total - size
+    lost = (size - (total - part)) + (1.0 - part)
+    mantissa, exponent = math.frexp(total)
+    if mantissa < _ROOT_HALF_VALUE:
+        mantissa, exponent = 2.0 * mantissa, exponent - 1
+    fraction, power = mantissa - 1.0, float(exponent)
+    s = fraction / (fraction + 2.0)
+    z = s * s
+    w = z * z
+    even = w * (_EVEN[0] + w * (_EVEN[1] + w * _EVEN[2]))
+    odd = z * (_ODD[0] + w * (_ODD[1] + w * (_ODD[2] + w * _ODD[3])))
+    half = 0.5 * fraction * fraction
+    low = power * _LN2_LOW + lost / total
+    logarithm = power * _LN2_HIGH - ((half - (s * (half + (even + odd)) + low)) - fraction)
+    return math.copysign(logarithm, value)
