@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("cli", "data", "train", "serve", "evidence")
+PARTS = ("cli", "data", "transform", "train", "serve", "evidence")
 
 
 def command_line(rounds: int) -> dict[str, Any]:

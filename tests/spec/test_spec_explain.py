@@ -45,7 +45,8 @@ def test_a_section_lists_what_is_below_it() -> None:
     assert "data.source" in below
     assert "data.split" in below
     assert "data.split.by" not in below
-    assert [doc.path for doc in explain("features.datetime").below] == ["features.datetime.<name>.parts"]
+    below = [doc.path for doc in explain("features.datetime").below]
+    assert below == ["features.datetime.<name>.parts", "features.datetime.<name>.encode"]
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,14 @@ FL-100: my.yaml has 12 problems
         (("  time: scheduled_at\n", ""), "data: a split by time needs data.time, the column that says when a row was known"),
         (("[distance]", "[distance, distance]"), "features: listed twice: distance"),
         (("[distance]", "[]"), "features: name at least one feature"),
+        (("[distance]", "{distance: {scale: robusto}}"), "expected one of standard, robust, minmax, none; got \"robusto\"; did you mean robust?"),
+        (("[distance]", "{distance: {scales: robust}}"), "features.numeric.distance.scales: unknown key; did you mean scale?"),
+        (("[distance]", "{distance: {buckets: 10}}"), "features.numeric.distance: buckets needs encode: buckets or encode: both"),
+        (("[distance]", "{distance: {clip: [0.9, 0.1]}}"), "clip takes two rising shares between 0 and 1, such as [0.01, 0.99]"),
+        (("[distance]", "[distance]\n  crosses: {x: {of: [distanc, b]}}"), "features: crosses.x names distanc, which is no category; one of none"),
+        (("[distance]", "{distance: {encode: both}}\n  crosses: {x: {of: [distance, distanc]}}"), "crosses.x names distanc, which is no category; did you mean distance?"),
+        (("[distance]", "{distance: {encode: both}}\n  crosses: {x: {of: [distance, distance]}}"), "features: crosses.x names a category twice"),
+        (("[distance]", "[distance]\n  text: {title: {max_token: 3}}"), "features.text.title.max_token: unknown key; did you mean max_tokens?"),
         (("[distance]", "[late]"), "the file: the label late cannot be a feature"),
         (("[distance]", "distance"), "features.numeric: expected a list of texts or mapping of names to options; got \"distance\""),
         (("project: flights", "project:"), "project: expected text (Name: lower case, digits, dashes); got nothing"),
@@ -422,3 +430,16 @@ def test_the_table_of_fields_knows_every_field_of_the_models() -> None:
         info.alias or name for name, info in Project.model_fields.items()
     }
     assert len(LEAVES) > 80
+
+
+def test_fields_that_came_later_leave_the_digest_of_a_project_alone() -> None:
+    """The digest covers what is written in `features` below and nothing that a later version added."""
+    values = load_text(GOOD, overrides=["features.numeric={a: {}}", "features.datetime={t: {}}"]).model_dump(
+        mode="json"
+    )
+    assert values["features"] == {
+        "numeric": {"a": {"impute": "median", "clip": None, "scale": "standard"}},
+        "categorical": [],
+        "datetime": {"t": {"parts": ["hour", "weekday", "month"]}},
+        "image": {},
+    }

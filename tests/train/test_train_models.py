@@ -12,6 +12,7 @@ from fairlead.train.models import build_model, load_builder
 
 NUMBERS = TensorSpec("numeric", "float32", (3,))
 CATEGORIES = TensorSpec("categorical", "int64", (2,), cardinalities=(5, 100))
+WORDS = TensorSpec("text", "int64", (5,), ("a", "a", "a", "b", "b"), (9, 9, 9, 4, 4))
 PICTURE = TensorSpec("image", "float32", (1, 8, 8))
 
 HERE = Path(__file__).parent
@@ -33,6 +34,16 @@ def test_tabular_gives_one_answer_per_member(task: str, classes: int, shape: tup
 def test_tabular_takes_numbers_alone_and_categories_alone() -> None:
     assert built("tabular", NUMBERS, members=1)(numeric=torch.randn(4, 3)).shape == (1, 4)
     assert built("tabular", CATEGORIES, members=3)(categorical=torch.zeros(4, 2, dtype=torch.long)).shape == (3, 4)
+
+
+def test_tabular_takes_the_mean_of_the_words_of_each_text() -> None:
+    network = built("tabular", NUMBERS, WORDS).eval()
+    numeric = torch.zeros(1, 3)
+    words = [[1, 2, 0, 3, 0], [2, 1, 0, 3, 0], [1, 2, 1, 3, 0], [0, 0, 0, 0, 0]]
+    first, turned, other, none = (network(numeric=numeric, text=torch.tensor([line])) for line in words)
+    torch.testing.assert_close(first, turned)
+    assert not torch.allclose(first, other)
+    assert none.isfinite().all()
 
 
 def test_a_row_gets_the_same_answer_whatever_rows_are_beside_it() -> None:
@@ -60,7 +71,7 @@ def test_image_takes_small_and_large_pictures(shape: tuple[int, ...]) -> None:
         ("tabular", (NUMBERS,), {"hidden": 64}, "hidden cannot be 64"),
         ("tabular", (NUMBERS,), {"members": 0}, "members cannot be 0"),
         ("tabular", (NUMBERS,), {"members": True}, "members cannot be True"),
-        ("tabular", (PICTURE,), {}, "takes numbers and categories"),
+        ("tabular", (PICTURE,), {}, "takes numbers, categories and texts"),
         ("image", (NUMBERS,), {}, "takes one picture"),
         ("resnet", (NUMBERS,), {}, "no model 'resnet'"),
     ],

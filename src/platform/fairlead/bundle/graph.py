@@ -1,6 +1,6 @@
 """One ONNX graph, loaded and run: the only home of onnxruntime."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +53,13 @@ class Graph:
 
     def run(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """The first output for one batch. Raises PredictionFailed when an input is missing or the graph fails."""
+        return self._run(tensors, self.output_names[:1])[0]
+
+    def run_all(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs by name. Raises as `run` does."""
+        return dict(zip(self.output_names, self._run(tensors, self.output_names), strict=True))
+
+    def _run(self, tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         missing = [name for name in self.input_names if name not in tensors]
         if missing:
             raise PredictionFailed(
@@ -62,12 +69,12 @@ class Graph:
                 fix="Use the transform that the model was trained with.",
             )
         try:
-            outputs = self._session.run(self.output_names[:1], {name: tensors[name] for name in self.input_names})
+            outputs = self._session.run(names, {name: tensors[name] for name in self.input_names})
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise PredictionFailed(
                 f"the graph {self._name} failed on {_sizes(tensors)}", where=self._name, why=_first_line(error)
             ) from error
-        return np.asarray(outputs[0])
+        return [np.asarray(output) for output in outputs]
 
 
 @cache

@@ -157,6 +157,24 @@ def _rollback(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export(args: argparse.Namespace) -> int:
+    from fairlead.wiring.models import export_version
+
+    told = export_version(new_context(args), args.version, args.output_file)
+    lines = [f"{told['file']}: version {told['version']}, {told['bytes']:,} bytes, raw columns to scores and labels"]
+    lines += [f"  {entry['name']}  {entry['datatype']} {['rows', *entry['shape']]}" for entry in told["inputs"]]
+    lines.append(f"same answers as the bundle on {told['rows_compared']:,} generated rows, to {told['largest']:.1e}")
+    if told["not_raw"]:
+        lines.append(f"ONNX cannot hash: {', '.join(told['not_raw'])} take indices (docs/features.md)")
+    emit(args, told, "\n".join(lines).replace("'", ""))
+    return 0
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    _version_argument(parser)
+    parser.add_argument("--output-file", default="model.onnx", help="where to write it (default: model.onnx)")
+
+
 def _lineage(args: argparse.Namespace) -> int:
     from fairlead.registry.lineage import forward
 
@@ -199,6 +217,12 @@ SUBVERBS = {
         _rollback,
         _why_argument,
         'fairlead model rollback --why "complaints from the night shift"',
+    ),
+    "export": SubVerb(
+        "one ONNX file from raw columns to scores and labels, for any server",
+        _export,
+        _export_arguments,
+        "fairlead model export\nfairlead model export 3 --output-file late-flights.onnx",
     ),
     "lineage": SubVerb(
         "from a source file to every version made from it",

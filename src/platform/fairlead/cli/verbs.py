@@ -53,6 +53,7 @@ VERBS: Mapping[str, VerbHelp] = {
             "register": "register a bundle as a version",
             "promote": "make a version the champion",
             "rollback": "make the previous champion the champion again",
+            "export": "one ONNX file from raw columns to scores and labels, for any server",
             "lineage": "from a source file to every version made from it",
         },
     ),

@@ -149,16 +149,30 @@ def _transform(result: PrepareResult) -> Table:
             "" if number.low is None or number.high is None else f", clipped to {number.low:.4g} .. {number.high:.4g}"
         )
         mark = ", with an indicator" if number.indicator else ""
-        scale = f"(x - {number.mean:.4g}) / {number.std:.4g}" if number.standard else "as it is"
+        x = "±ln(1 + |x|)" if number.log else "x"
+        scale = f"({x} - {number.mean:.4g}) / {number.std:.4g}" if number.standard else x if number.log else "as it is"
         rows.append((number.name, "number", f"missing -> {number.impute:.4g}{mark}{clip}; {scale}"))
+    for ranged in transform.ranges:
+        rows.append((ranged.name, "range", f"{len(ranged.edges) + 1} ranges, edges {_edges(ranged.edges)}"))
     for category in transform.categorical:
         how = f"{len(category.values):,} values and " if category.values else ""
         buckets = "1 bucket" if category.buckets == 1 else f"{category.buckets:,} buckets"
         rows.append((category.name, "category", f"{how}{buckets} by hash"))
-    rows += [(moment.name, "point in time", ", ".join(moment.parts)) for moment in transform.datetime]
+    ways = {"category": "", "cyclic": " as points on circles", "both": " as categories and points on circles"}
+    rows += [(m.name, "point in time", ", ".join(m.parts) + ways[m.encode]) for m in transform.datetime]
+    for text in transform.text:
+        rows.append((text.name, "text", f"{text.max_tokens} words of {len(text.values):,}, the rest by hash"))
+    for cross in transform.crosses:
+        how = "each combination" if cross.exact else "combinations by hash"
+        rows.append((cross.name, "cross", f"{' x '.join(cross.of)}: {cross.cardinality - 1:,} indices, {how}"))
     if transform.image is not None:
         rows.append((transform.image.name, "image", f"{list(transform.image.shape)} / {transform.image.scale:g}"))
     return Table(("Feature", "Kind", "Becomes"), rows)
+
+
+def _edges(edges: Sequence[float]) -> str:
+    shown = [f"{edge:.4g}" for edge in edges]
+    return ", ".join(shown if len(shown) <= 6 else [*shown[:3], "…", *shown[-3:]]) or "none"
 
 
 def _columns(statistics: Statistics) -> list[Block]:

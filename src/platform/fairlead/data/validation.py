@@ -189,6 +189,7 @@ def _check_kinds(project: Project, schema: Schema, looks: Mapping[str, str]) -> 
         (tuple(features.categorical), ("int", "float", "bool", "string"), "categorical"),
         (tuple(features.datetime), ("timestamp",), "datetime"),
         (tuple(features.image), ("tensor",), "image"),
+        (tuple(features.text), ("string",), "text"),
         ((project.data.time,) if project.data.time else (), ("timestamp",), "time"),
     ]
     for names, kinds, role in takes:

@@ -15,6 +15,7 @@ from fairlead.errors import TransformError
 from fairlead.features.categories import category_array, category_text
 from fairlead.features.hashing import stable_hash
 from fairlead.features.instants import PART_FIRST, PART_SIZES, part_array, part_of, wall_clock, wall_clock_array
+from fairlead.features.logarithm import signed_log
 
 # No number of the training split is further than sqrt(rows) standard deviations from its mean; beyond a million all
 # are the same to a network, and products of float32 stay finite.
@@ -31,11 +32,18 @@ def standardise(
     mean: np.ndarray | float,
     std: np.ndarray | float,
     limit: np.ndarray | float,
+    *,
+    logs: np.ndarray | bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [..., F] with NaN for missing -> (float32 [..., F], missing bool [..., F]); the rest broadcasts."""
+    """float64 [..., F] with NaN for missing -> (float32 [..., F], missing bool [..., F]); the rest broadcasts. `logs`:
+    whether the logarithm is taken, or the positions on the last axis where it is."""
     missing = np.isnan(values)
     filled = np.where(missing, impute, values)
     clipped = np.minimum(np.maximum(filled, low), high)
+    if logs is True:
+        clipped = signed_log(clipped)
+    elif isinstance(logs, np.ndarray) and len(logs):
+        clipped[..., logs] = signed_log(clipped[..., logs])
     with np.errstate(over="ignore"):
         scaled = (clipped - mean) / std
     return np.minimum(np.maximum(scaled, -limit), limit).astype(np.float32), missing
@@ -101,7 +109,9 @@ def refuse_infinite(values: np.ndarray, names: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class NumericColumn:
-    """A number. `low` and `high` are None without clipping; with `indicator` a second column marks missing values."""
+    """A number: (x - mean) / std of the imputed, clipped value, or of its logarithm. What stands for mean and deviation
+    is up to the scaling; `standard` is False when there is none. `low` and `high` are None without clipping; with
+    `indicator` a second column marks missing values."""
 
     name: str
     kind: str
@@ -112,6 +122,7 @@ class NumericColumn:
     low: float | None = None
     high: float | None = None
     indicator: bool = False
+    log: bool = False
 
     @property
     def limit(self) -> float:
@@ -178,12 +189,14 @@ class CategoricalColumn:
 
 @dataclass(frozen=True, slots=True)
 class DatetimeColumn:
-    """A point in time: each calendar part is a category of its own; index 0 is missing."""
+    """A point in time: each calendar part is a category of its own, index 0 is missing; or a point on a circle; or
+    both (`encode`: category, cyclic, both)."""
 
     name: str
     kind: str
     parts: tuple[str, ...]
     missing_seen: bool = False
+    encode: str = "category"
 
     @property
     def cardinalities(self) -> tuple[int, ...]:

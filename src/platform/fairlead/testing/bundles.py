@@ -69,11 +69,19 @@ def linear_graph(transform: Transform, task: Task, seed: int = 0) -> onnx.ModelP
     return model
 
 
-def write_draft(folder: Path, *, task: Task = "binary", seed: int = 0) -> Path:
-    """A draft of a model of `sample_table`'s columns."""
+def write_draft(
+    folder: Path,
+    *,
+    task: Task = "binary",
+    seed: int = 0,
+    table: pa.Table | None = None,
+    features: Features | None = None,
+) -> Path:
+    """A draft of a model of `features` of `table`; by default of `sample_table`'s columns."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = sample_table(seed=1)
-    transform = Transform.fit(table.to_batches(), Features(numeric=("distance", "wind"), categorical=("carrier",)))
+    table = sample_table(seed=1) if table is None else table
+    features = features or Features(numeric=("distance", "wind"), categorical=("carrier",))
+    transform = Transform.fit(table.to_batches(), features)
     statistics = StatisticsBuilder(table.column_names)
     for batch in table.to_batches():
         statistics.update(batch)

@@ -79,7 +79,7 @@ def compare(answering: Answering, tensors: Sequence[Any], path: Path, real: Arra
 def _random_rows(tensors: Sequence[Any], rows: int, generator: np.random.Generator) -> Arrays:
     out: Arrays = {}
     for spec in tensors:
-        if spec.name == "categorical":
+        if spec.cardinalities:
             columns = [generator.integers(0, cardinality, rows) for cardinality in spec.cardinalities]
             out[spec.name] = np.stack(columns, axis=1).astype(np.int64)
         else:

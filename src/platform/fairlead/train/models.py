@@ -1,8 +1,9 @@
 """Networks: `tabular`, `image`, or what a builder of the user's own returns.
 
-A network takes its tensors by name (`numeric` float32 [N, F], `categorical` int64 [N, C], `image` float32 [N, ...]) and
-returns one number per row and output: [N], [N, 1] or [N, C], or with a leading axis of K members that are averaged when
-it answers and judged one by one while it learns. Binary outputs are logits; regression works on the standardised label.
+A network takes its tensors by name (`numeric` float32 [N, F], `categorical` int64 [N, C], `image` float32 [N, ...],
+`text` int64 [N, T]) and returns one number per row and output: [N], [N, 1] or [N, C], or with a leading axis of K
+members that are averaged when it answers and judged one by one while it learns. Binary outputs are logits; regression
+works on the standardised label.
 """
 
 import importlib
@@ -33,6 +34,8 @@ class TensorSpec(Protocol):
     def name(self) -> str: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
     @property
     def cardinalities(self) -> tuple[int, ...]: ...
 
@@ -134,23 +137,36 @@ class MemberLinear(nn.Module):  # type: ignore[misc]
 
 
 class Tabular(nn.Module):  # type: ignore[misc]
-    """Numbers by piecewise-linear encoding, categories by embedding, then K small networks side by side in one graph.
+    """Numbers by piecewise-linear encoding, categories by embedding, texts by the mean of their words', then K small
+    networks side by side in one graph.
 
     Members share the embeddings and differ in their weights; their mean answers. That costs little more than one
     network and takes away much of what retraining with another seed would change. A category's vector is now and then
     left out while training, and starts near zero, so that an index that training never saw means "an average one"."""
 
-    def __init__(self, numbers: int, cardinalities: Sequence[int], outputs: int, options: Options) -> None:
+    def __init__(
+        self,
+        numbers: int,
+        cardinalities: Sequence[int],
+        outputs: int,
+        options: Options,
+        texts: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """`texts`: how many words of each text there are, and of how many indices."""
         super().__init__()
         members, hidden = options["members"], options["hidden"]
         widths = [min(options["embedding"], (cardinality + 1) // 2 + 1) for cardinality in cardinalities]
         self.embeddings = nn.ModuleList(nn.Embedding(c, w) for c, w in zip(cardinalities, widths, strict=True))
         for embedding in self.embeddings:
             nn.init.normal_(embedding.weight, std=0.1)
+        self.texts = tuple(length for length, _ in texts)
+        self.words = nn.ModuleList(nn.Embedding(cardinality, 2 * options["embedding"]) for _, cardinality in texts)
+        for embedding in self.words:
+            nn.init.normal_(embedding.weight, std=0.1)
         edges = torch.tensor(_EDGES)
         self.register_buffer("starts", edges[:-1], persistent=False)
         self.register_buffer("spans", edges[1:] - edges[:-1], persistent=False)
-        inputs = numbers * len(_EDGES) + sum(widths)
+        inputs = numbers * len(_EDGES) + sum(widths) + 2 * options["embedding"] * len(self.texts)
         sizes = [inputs, *hidden]
         self.layers = nn.ModuleList(MemberLinear(members, a, b, 2.0) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(nn.LayerNorm(size) for size in hidden)
@@ -158,7 +174,12 @@ class Tabular(nn.Module):  # type: ignore[misc]
         self.members, self.outputs = members, outputs
         self.dropout, self.embedding_dropout = options["dropout"], options["embedding_dropout"]
 
-    def forward(self, numeric: torch.Tensor | None = None, categorical: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        numeric: torch.Tensor | None = None,
+        categorical: torch.Tensor | None = None,
+        text: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """[K, N] for one output, else [K, N, C]."""
         parts: list[torch.Tensor] = []
         if numeric is not None:
@@ -166,11 +187,21 @@ class Tabular(nn.Module):  # type: ignore[misc]
             parts += [numeric, steps.flatten(1)]
         if categorical is not None:
             parts += [self._embed(index, categorical) for index in range(len(self.embeddings))]
+        if text is not None:
+            pairs = zip(self.words, text.split(self.texts, dim=1), strict=True)
+            parts += [self._mean(embedding, words) for embedding, words in pairs]
         x = torch.cat(parts, dim=1).unsqueeze(0).expand(self.members, -1, -1)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = F.dropout(F.relu(norm(layer(x))), self.dropout, self.training)
         x = self.head(x)
         return x.squeeze(-1) if self.outputs == 1 else x
+
+    @staticmethod
+    def _mean(embedding: nn.Module, words: torch.Tensor) -> torch.Tensor:
+        """The mean vector of a text's words, 0 for a text without any: int64 [N, T] to [N, width]."""
+        present = (words != 0).unsqueeze(-1)
+        vectors: torch.Tensor = embedding(words) * present
+        return vectors.sum(1) / present.sum(1).clamp(min=1)
 
     def _embed(self, index: int, categorical: torch.Tensor) -> torch.Tensor:
         vectors: torch.Tensor = self.embeddings[index](categorical[:, index])
@@ -190,13 +221,17 @@ def tabular(tensors: tuple[TensorSpec, ...], task: str, num_classes: int, option
     by_name = {spec.name: spec for spec in tensors}
     if "image" in by_name or not by_name:
         raise ModelBuilderError(
-            "the model tabular takes numbers and categories",
+            "the model tabular takes numbers, categories and texts",
             why=f"the features give the tensors {', '.join(by_name) or 'none'}",
             fix="Use train.model: image, or a builder of your own.",
         )
+    texts = []
+    if "text" in by_name:
+        places = zip(by_name["text"].columns, by_name["text"].cardinalities, strict=True)
+        texts = [(len(list(same)), size) for (_, size), same in itertools.groupby(places)]
     numbers = by_name["numeric"].shape[0] if "numeric" in by_name else 0
     cardinalities = by_name["categorical"].cardinalities if "categorical" in by_name else ()
-    return Tabular(numbers, cardinalities, num_classes if task == "multiclass" else 1, chosen)
+    return Tabular(numbers, cardinalities, num_classes if task == "multiclass" else 1, chosen, texts)
 
 
 # --- image -----------------------------------------------------------------------------------------------------------
