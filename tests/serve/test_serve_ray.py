@@ -15,6 +15,7 @@ from tiny_models import FEATURES, MODEL, ROW, table, write_bundle
 
 from fairlead.records.release import Arm, Release
 from fairlead.records.rollout import ServingEvidence
+from fairlead.records.trial import OutcomeRule
 from fairlead.serve.client import ServingClient
 from fairlead.serve.ray_names import candidate_app, control_app
 from fairlead.serve.router import on_candidate
@@ -40,11 +41,19 @@ class Serving:
     generation: int = 1
     _results: list[dict[str, Any]] = field(default_factory=list)
 
-    def put(self, candidate: Arm | None, weight: float = 0.0, shadow: float = 0.0, rollout: str = "") -> None:
+    def put(
+        self,
+        candidate: Arm | None,
+        weight: float = 0.0,
+        shadow: float = 0.0,
+        rollout: str = "",
+        outcome: OutcomeRule | None = None,
+    ) -> None:
         """Wish for a release and wait until all replicas apply it and can call its candidate."""
         self.generation += 1
         first = self.bundles.first
-        self.client.put_release(Release(MODEL, self.generation, first, candidate, weight, shadow, rollout))
+        release = Release(MODEL, self.generation, first, candidate, weight, shadow, rollout, outcome=outcome)
+        self.client.put_release(release)
         self.wait(lambda s: s["applied"] is not None and s["applied"].generation == self.generation)
         if candidate is not None:
             self.wait(lambda s: s["candidate_ready"])
@@ -127,6 +136,27 @@ def test_the_split_of_distinct_keys_is_binomial(serving: Serving) -> None:
         result["by_arm"]["candidate"],
         result["by_arm"]["champion"],
     )
+
+
+def test_outcomes_of_keys_reach_the_control(serving: Serving) -> None:
+    rule = OutcomeRule("orders", horizon_seconds=3.0, missing=0.0)
+    serving.put(serving.bundles.second, 50.0, rollout="trial", outcome=rule)
+    result = serving.finish(serving.traffic(200, 600, sticky="user", keep_answers=True))
+    arms = {key: arm for _, _, key, arm in result["answers"]}
+    words = serving.client.outcomes("orders", {key: arms[key] == "candidate" for key in arms} | {"nobody": 1})
+    evidence = serving.evidence()
+    assert evidence.candidate is not None
+    assert evidence.candidate.keys is not None
+    assert evidence.champion is not None
+    assert evidence.champion.keys is not None
+    met = evidence.candidate.keys.exposed + evidence.champion.keys.exposed
+    assert 0.95 * len(arms) <= met <= len(arms)  # two keys may share a slot
+    assert (words["unknown"], words["joined"] + words["late"]) == (len(arms) - met + 1, met)
+    serving.wait(lambda _: serving.evidence().champion.keys.ripe == evidence.champion.keys.exposed)  # type: ignore[union-attr]
+    ripe = serving.client.evidence()
+    assert ripe.candidate is not None
+    assert ripe.candidate.keys is not None
+    assert ripe.candidate.keys.values.total == ripe.candidate.keys.arrived
 
 
 def test_a_candidate_that_fails_is_never_seen(serving: Serving) -> None:
