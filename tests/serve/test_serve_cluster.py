@@ -119,6 +119,7 @@ def served(published: Bundles, local_ray: str, tmp_path_factory: pytest.TempPath
     pq.write_table(table(300), bundles.base / "live.parquet")
     file = File(bundles, free_port())
     _connect(local_ray)
+    serve.shutdown()  # one that other tests left has a port of its own
     serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=file.port))
     file.apply(Release(MODEL, 1, bundles.first))
     with ServingClient(f"http://127.0.0.1:{file.port}", read_token(ensure_token(bundles.base)), MODEL) as client:

@@ -26,9 +26,9 @@ from fairlead.records.rollout import Phase, RolloutRecord
 from fairlead.records.trial import LABEL, LOSS, KeyOutcomes, OutcomeRule
 from fairlead.registry.registry import Registry
 from fairlead.serve.client import ServingClient
-from fairlead.serve.control import ControlState, ReplicaReport
+from fairlead.serve.control_state import ControlState
 from fairlead.serve.evidence import EvidenceDelta, Met
-from fairlead.serve.messages import Labels
+from fairlead.serve.messages import Labels, ReplicaReport
 from fairlead.serve.refusals import Refusal
 from fairlead.serve.release_check import check_release
 from fairlead.serve.server import read_outcomes
