@@ -210,11 +210,20 @@ class FaultWorld:
         return processes(title)
 
     def kill_replicas(self, times: int, every_seconds: float) -> None:
-        """SIGKILL one replica after the other; each one's successor is there before the next one goes."""
+        """SIGKILL one replica after the other; each one's successor serves before the next one goes."""
         for _ in range(times):
+            # A successor has a process once Ray has noticed the death; it serves once Ray has it running.
             self._until(lambda: len(self.replicas()) >= REPLICAS)
+            self._until(lambda: self._running() >= REPLICAS)
             time.sleep(every_seconds)
             os.kill(self.replicas()[0], signal.SIGKILL)
+
+    def _running(self) -> int:
+        """Replicas of the ingress that Ray sends requests to."""
+        from ray import serve
+
+        ingress = serve.status().applications[ingress_app(MODEL)].deployments["ingress"]
+        return ingress.replica_states.get("RUNNING", 0)
 
     def _until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
