@@ -195,6 +195,8 @@ def _start_process(context: Context, clock: Clock) -> ServingState:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             cwd=context.base,
+            # A step's folder for temporary files goes with its run, and the sockets of candidates in it would, too.
+            env={name: value for name, value in os.environ.items() if name != "TMPDIR"},
         )
     _STARTED.append(process)
     return ServingState(f"http://{serve.host}:{serve.port}", "process", process.pid, clock.now().isoformat())
