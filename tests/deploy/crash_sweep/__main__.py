@@ -1,19 +1,17 @@
 """``python -m crash_sweep``: every run, or one of them by its name. Exit code 1 when an invariant does not hold."""
 
 import argparse
-import gc
 import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from crash_sweep import runs
 from crash_sweep.invariants import Violation
 from crash_sweep.scenarios import SCENARIOS
-from fairlead.errors import FairleadError
+from crash_sweep.violations import violated_on_all_cores
 
-_COLLECT_EVERY = 200
 PAIRS, STALE = 1000, 400
 
 
@@ -42,28 +40,13 @@ def _sweep(only: str, seed: int) -> int:
     print(f"{len(SCENARIOS)} scenarios, {len(references)} with their backends")
     for name, group in groups.items():
         begun, chosen = time.perf_counter(), [run for run in group if only in run.name]
-        found = list(violated(chosen, references))
+        found = violated_on_all_cores(chosen)
         print(f"{name:<26} {len(chosen):>6,} runs {time.perf_counter() - begun:>7.1f} s {len(found):>4} violations")
         for run, why in found:
             print(f"  {why}\n    make sweep ARGS=\"--replay '{run.name}'\"")
         total, violations = total + len(chosen), violations + len(found)
     print(f"{'together':<26} {total:>6,} runs {time.perf_counter() - started:>7.1f} s {violations:>4} violations")
     return 1 if violations else 0
-
-
-def violated(chosen: Iterable[runs.Run], references: runs.References) -> Iterator[tuple[runs.Run, str]]:
-    """The runs in which an invariant does not hold, each with the reason."""
-    gc.disable()  # worlds are cycles; collecting them one by one costs more than the runs
-    try:
-        for number, run in enumerate(chosen):
-            try:
-                runs.check(run, references)
-            except (Violation, FairleadError) as error:
-                yield run, str(error)
-            if number % _COLLECT_EVERY == 0:
-                gc.collect()
-    finally:
-        gc.enable()
 
 
 def _replay(name: str) -> int:

@@ -45,12 +45,19 @@ def _log_beta(a: float, b: float) -> float:
 
 def log_martingale(n: int, events: float, rate: float, mixture: Mixture) -> float:
     """log M_n(rate) for `events` of `n`; infinite where the data are impossible under `rate`."""
+    return _log_mixed(n, events, mixture) - _log_likelihood(n, events, rate)
+
+
+def _log_mixed(n: int, events: float, mixture: Mixture) -> float:
+    """The log likelihood under the mixture of alternatives."""
+    return _log_beta(mixture.a + events, mixture.b + n - events) - _log_beta(mixture.a, mixture.b)
+
+
+def _log_likelihood(n: int, events: float, rate: float) -> float:
     misses = n - events
     if (rate <= 0 and events > 0) or (rate >= 1 and misses > 0):
-        return math.inf
-    log_likelihood = (events * math.log(rate) if events else 0.0) + (misses * math.log1p(-rate) if misses else 0.0)
-    top = _log_beta(mixture.a + events, mixture.b + misses) - _log_beta(mixture.a, mixture.b)
-    return top - log_likelihood
+        return -math.inf
+    return (events * math.log(rate) if events else 0.0) + (misses * math.log1p(-rate) if misses else 0.0)
 
 
 def upper_limit(n: int, events: int, alpha: float, mixture: Mixture) -> float:
@@ -67,12 +74,12 @@ def lower_limit(n: int, events: int, alpha: float, mixture: Mixture) -> float:
 
 def _edge(n: int, events: int, alpha: float, mixture: Mixture, *, inside: float, outside: float) -> float:
     """Where log M crosses log(1 / alpha) between the observed rate (where M is smallest) and the end of [0, 1]."""
-    bound = -math.log(alpha)
-    if n == 0 or inside == outside or log_martingale(n, events, outside, mixture) < bound:
+    likely = _log_mixed(n, events, mixture) + math.log(alpha)  # the log likelihood where M is 1 / alpha
+    if n == 0 or inside == outside or _log_likelihood(n, events, outside) > likely:
         return outside
     for _ in range(_STEPS):
         middle = (inside + outside) / 2
-        if log_martingale(n, events, middle, mixture) < bound:
+        if _log_likelihood(n, events, middle) > likely:
             inside = middle
         else:
             outside = middle
