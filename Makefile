@@ -33,7 +33,8 @@ unit: install ## Fast tests
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not ray and not gpu and not s3 and not cluster' tests
 
 integration: install ## Tests on a real local Ray and a real S3 server
-	@$(BIN)/pytest -q -m '(ray or s3) and not gpu and not cluster' tests
+	@$(BIN)/pytest -q -n 2 -m 's3 and not ray and not gpu and not cluster' tests
+	@$(BIN)/pytest -q -m 'ray and not gpu and not cluster' tests
 
 bench: install ## Every figure that the documentation quotes, side by side with its peer
 	@$(BIN)/python benchmarks/run.py
