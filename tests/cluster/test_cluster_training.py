@@ -42,18 +42,30 @@ def train(context: Context, fingerprint: str) -> dict[str, Any]:
     return steps.train(context.to_json(), fingerprint)
 
 
+# A shell starts what it puts into the background with SIGINT ignored, and a child inherits that.
+_LAUNCH = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fairlead.wiring import steps
+steps.train(sys.argv[1], sys.argv[2])
+"""
+
+
 class Launcher:
     """The train step in a process of its own, to be killed."""
 
     def __init__(self, context: Context, fingerprint: str) -> None:
-        code = "import sys; from fairlead.wiring import steps; steps.train(sys.argv[1], sys.argv[2])"
-        words = [sys.executable, "-c", code, context.to_json(), fingerprint]
+        words = [sys.executable, "-c", _LAUNCH, context.to_json(), fingerprint]
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; the exit code, negative for a signal that was not handled."""
         self.process.send_signal(number)
-        self.process.communicate(timeout=60)
+        try:
+            self.process.communicate(timeout=60)
+        finally:
+            self.process.kill()
+            self.process.communicate()
         return self.process.returncode
 
 
