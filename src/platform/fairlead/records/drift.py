@@ -1,0 +1,108 @@
+"""What comparing two windows of data, or the days of a year with each other, found."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One distance (or effect size) with the ends of its 95 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDrift:
+    """One column (or a `part` of it: "missing", "hour", ...) in two windows.
+
+    `distance` is the largest difference of cumulative (numbers, parts of a day) or relative frequencies (categories,
+    missing), `chance` what sampling alone explains for all columns together, `bound` the larger of that and of the
+    declared distance; `moved` says that the distance is above the bound. `what` describes the largest difference,
+    `cause` names what makes the live values of the reference's ("" when nothing is recognised), `cause_kind` in a word:
+    conversion, factor, offset, sign, logarithm, time_zone, spelling, vocabulary, default_value, missing, swapped.
+    `importance` is how much the model's answer depends on the column, `impact` importance times distance."""
+
+    column: str
+    part: str
+    kind: str
+    reference_rows: int
+    live_rows: int
+    distance: float
+    chance: float
+    bound: float
+    moved: bool
+    what: str
+    cause: str = ""
+    cause_kind: str = ""
+    measures: tuple[Measure, ...] = ()
+    importance: float | None = None
+    impact: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftKind:
+    """Which part of the joint distribution of features and label moved, as far as the data tell.
+
+    `kind`: none, covariate, label, concept, mixed, unknown. `why` says what speaks for it and what cannot be told."""
+
+    kind: str
+    why: str
+    measures: tuple[Measure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDrift:
+    """Two windows of rows compared: columns by impact, the largest first. `sampled` says that more rows were there than
+    were kept for the comparison."""
+
+    reference: str
+    live: str
+    reference_rows: int
+    live_rows: int
+    sampled: bool
+    ranked_by: str
+    columns: tuple[ColumnDrift, ...]
+    shift: ShiftKind
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def moved(self) -> tuple[ColumnDrift, ...]:
+        """The columns that moved."""
+        return tuple(column for column in self.columns if column.moved)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftAlarm:
+    """A feature whose days no longer look like those of the reference. `day` is when the first alarm was raised,
+    `since` the likeliest first day of the change, `evidence` the e-detector's value over its threshold (at least 1),
+    `change` how much the channel's number differs since then from the reference. `again` counts the days with later
+    alarms of the feature, `last` is the last of them: a change that stays raises its alarm again and again."""
+
+    feature: str
+    day: str
+    since: str
+    channel: str
+    direction: str
+    evidence: float
+    change: float
+    what: str
+    again: int = 0
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftOverTime:
+    """Days watched one after another. `threshold` is what a detector must reach, `budget` the false alarms per month
+    for all features together that it stands for."""
+
+    reference: str
+    reference_days: int
+    days: int
+    features: int
+    budget: float
+    threshold: float
+    same_weekday: tuple[str, ...]
+    alarms: tuple[DriftAlarm, ...]
+    warnings: tuple[str, ...] = ()
