@@ -1,8 +1,8 @@
-"""`fairlead data profile | validate | split | drift`."""
+"""`fairlead data profile | validate | split | drift | schema`."""
 
 import argparse
 
-from fairlead.cli import data_drift
+from fairlead.cli import data_drift, data_schema
 from fairlead.cli.output import emit, say
 from fairlead.cli.stages import manual_run_id, new_context, run_stages
 from fairlead.cli.verbs import SubVerb
@@ -53,5 +53,11 @@ SUBVERBS = {
         data_drift.run,
         data_drift.add_arguments,
         data_drift.EXAMPLES,
+    ),
+    "schema": SubVerb(
+        "where the data and the committed schema disagree, and accepting it",
+        data_schema.run,
+        data_schema.add_arguments,
+        data_schema.EXAMPLES,
     ),
 }

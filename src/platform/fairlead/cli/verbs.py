@@ -40,6 +40,7 @@ VERBS: Mapping[str, VerbHelp] = {
             "validate": "check the rows against the schema, quarantine those that break it",
             "split": "write the prepared data: train, validation, test",
             "drift": "which features moved between two windows, and why; or day by day, with few false alarms",
+            "schema": "where the data and the committed schema disagree, and accepting it",
         },
     ),
     "train": VerbHelp("train a model on prepared data"),

@@ -1,6 +1,7 @@
 """What comparing two windows of data, or the days of a year with each other, found."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +107,54 @@ class DriftOverTime:
     same_weekday: tuple[str, ...]
     alarms: tuple[DriftAlarm, ...]
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineColumn:
+    """What one column looked like when somebody accepted it. `shape`: quantiles of numbers, ascending; `top`: the most
+    frequent values with their counts; `parts`: counts of the hours and weekdays of points in time."""
+
+    kind: str
+    rows: int
+    missing: int
+    shape: tuple[float, ...] = ()
+    top: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the data looked like when somebody accepted them. `file_rows`: the rows of each file; `newest`: the
+    latest point in time (ISO 8601), "" without a time column."""
+
+    accepted_at: str
+    rows: int
+    columns: Mapping[str, BaselineColumn]
+    file_rows: tuple[int, ...] = ()
+    newest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """Something about a column (or about the whole: column "") that is not as accepted.
+
+    `kind`: a cause as in `ColumnDrift`, or missing, volume, freshness. `share` of the rows is affected, where that
+    means something. `severe`: values that a model would take for what they are not. `fix` says what to do."""
+
+    column: str
+    kind: str
+    severe: bool
+    share: float | None
+    what: str
+    examples: tuple[str, ...]
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """One place where data and committed schema disagree: `key` of the rule, what it `says`, what was `seen`."""
+
+    column: str
+    key: str
+    says: str
+    seen: str

@@ -1,5 +1,6 @@
 """Rows of many days held against those of a reference: which features raise an alarm, when, since when."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ Floats = NDArray[np.float64]
 
 LEAST_REFERENCE_DAYS = 14
 LEAST_DAYS_OF_A_WEEKDAY = 4
+_LEAST_LEANING = 0.25
+_STANDARD_ERRORS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def watch_days(
             continue
         profiles[name] = profile
         summaries[name] = _summaries(found, column, profile, least_rows)
+    warnings += _leaning(summaries, found, before, same_weekday)
     channels = sum(len(profile.channels) for profile in profiles.values())
     level = threshold(max(1, channels), false_alarms_per_month)
     alarms: list[DriftAlarm] = []
@@ -99,6 +103,27 @@ def _too_few(before: int, after: int, same_weekday: Sequence[str]) -> list[str]:
     if same_weekday and before < 7 * LEAST_DAYS_OF_A_WEEKDAY:
         return [f"{before} days of reference are {before // 7} of each weekday: alarms will be slow"]
     return []
+
+
+def _leaning(summaries: Mapping[str, Floats], found: _Days, before: int, same_weekday: Sequence[str]) -> list[str]:
+    """Days of the reference that lean on the day before are not exchangeable, so that the budget does not hold."""
+    leaning = []
+    for name, values in summaries.items():
+        step = 7 if name in same_weekday else 1
+        for number in values[:before].T:
+            pair = np.stack([number[:-step], number[step:]]) if before > step + 2 else np.empty((2, 0))
+            pair = pair[:, np.isfinite(pair).all(axis=0)]
+            if pair.shape[1] > 2 * step and pair.std(axis=1).min() > 0:
+                correlation = float(np.corrcoef(pair)[0, 1])
+                if correlation > max(_LEAST_LEANING, _STANDARD_ERRORS / math.sqrt(pair.shape[1])):
+                    leaning.append((correlation, name))
+    if not leaning:
+        return []
+    names = ", ".join(sorted({name for _, name in leaning}))
+    return [
+        f"days lean on the day before (correlation up to {max(leaning)[0]:.2f}) in {names}: expect more alarms than the"
+        " budget says, of seasons and spells as well"
+    ]
 
 
 def _summaries(found: _Days, column: pa.Array, profile: Profile, least_rows: int) -> Floats:
