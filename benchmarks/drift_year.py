@@ -28,6 +28,7 @@ from scipy import special, stats
 
 from fairlead.watch.alarms import ChannelWatch, threshold
 from fairlead.watch.day_summaries import parts_of
+from fairlead.watch.leaning import novelties
 from fairlead.watch.measures import jensen_shannon, psi
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -141,6 +142,7 @@ def fairlead(counts: tuple[Floats, Floats], seed: int) -> NDArray[np.bool_]:
         width = chosen.shape[2]
         flat = chosen.reshape(len(chosen), -1)
         groups = weekday if grouped else np.zeros_like(weekday)
+        flat, _ = novelties(flat, REFERENCE, groups)
         watch = ChannelWatch(flat[:REFERENCE], level, groups[:REFERENCE].tolist(), seed=seed + first)
         for day in range(YEAR):
             for alarm in watch.update(flat[REFERENCE + day], int(groups[REFERENCE + day])):
@@ -267,8 +269,8 @@ def page(quiet: list[Quiet], found: list[Found], runs: int) -> str:
         lines.append(f"| {row.days} | {row.rule} | {row.per_month:,.2f} | {interval} | {row.years} |")
     lines += [
         "",
-        f"Days that lean on the day before (correlation {LEANING:g}) break the assumption of exchangeable days: the",
-        "rows say what that costs.",
+        f"Days that lean on the day before (correlation {LEANING:g}) are not exchangeable; what is new in each of them",
+        "is watched instead (src/platform/fairlead/watch/leaning.py). The rows say how far that holds.",
         "",
         "## Days to detection",
         "",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fairlead.watch.alarms import ChannelWatch, conformal_p, log_bets, threshold
+from fairlead.watch.leaning import novelties
 
 SEED = 5
 
@@ -75,3 +76,56 @@ def test_days_without_rows_say_nothing_and_break_nothing() -> None:
     watch = ChannelWatch(values[:60], 30.0, seed=SEED)
     alarms = sum(len(watch.update(row)) for row in values[60:])
     assert alarms <= 100 * 240 * 0.7 / 30 * 1.2
+
+
+def leaning_days(rng: np.random.Generator, days: int, channels: int, leaning: float) -> np.ndarray:
+    """Spells (an autoregression) seen through the sampling of rows."""
+    noise = rng.standard_normal((days, channels))
+    for day in range(1, days):
+        noise[day] = leaning * noise[day - 1] + np.sqrt(1 - leaning**2) * noise[day]
+    return noise + 0.3 * rng.standard_normal((days, channels))
+
+
+@pytest.mark.parametrize("leaning", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("weekly", [False, True])
+def test_days_that_lean_on_the_day_before_stay_within_the_budget_and_would_not_as_they_are(
+    leaning: float, weekly: bool
+) -> None:
+    """300 channels, 90 days of reference, 150 after it."""
+    rng = np.random.default_rng(SEED)
+    reference, days, channels, level = 90, 150, 300, 60.0
+    groups = np.arange(reference + days) % 7 if weekly else np.zeros(reference + days, int)
+    values = leaning_days(rng, reference + days, channels, leaning) + 5.0 * groups[:, None]
+    new, found = novelties(values, reference, groups)
+    counts = []
+    for watched in (values, new):
+        watch = ChannelWatch(watched[:reference], level, groups[:reference].tolist(), seed=SEED)
+        counts.append(sum(len(watch.update(watched[d], int(groups[d]))) for d in range(reference, reference + days)))
+    hoped = channels * days / level
+    assert counts[1] <= hoped + 3 * np.sqrt(hoped), counts
+    if leaning >= 0.5 and not weekly:
+        assert counts[0] > 1.5 * hoped, "the days as they are should show why this is needed"
+        assert np.median(found) == pytest.approx(leaning, abs=0.2)
+
+
+def test_days_that_do_not_lean_are_kept_as_they_are() -> None:
+    values = np.random.default_rng(SEED).standard_normal((90, 300))
+    new, found = novelties(values, 60, np.zeros(90, int))
+    kept = found == 0
+    assert kept.mean() > 0.75
+    assert np.array_equal(new[:, kept], values[:, kept])
+
+
+def test_a_shift_of_days_that_lean_is_found_though_later() -> None:
+    rng = np.random.default_rng(SEED)
+    values = leaning_days(rng, 240, 40, 0.6)
+    values[120:] += 3.0
+    new, _ = novelties(values, 90, np.zeros(240, int))
+    watch = ChannelWatch(new[:90], threshold(40, 1.0), seed=SEED)
+    first: dict[int, int] = {}
+    for day in range(90, 240):
+        for alarm in watch.update(new[day]):
+            if day >= 120:
+                first.setdefault(alarm.channel, day - 119)
+    assert len(first) >= 36
+    assert np.median(list(first.values())) <= 40

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairlead.cli import main
+from fairlead.data.schema import ColumnRule, Schema, load_schema, write_schema
 from fairlead.data.windows import parse_window, read_windows, window_schema
 from fairlead.errors import UsageError
 from fairlead.wiring.context import open_context
@@ -190,3 +191,28 @@ def test_a_damaged_baseline_is_refused_by_name(project: Path, capsys: Cap) -> No
     code, result = ask(project, capsys, "data", "validate")
     assert code == 2
     assert "schema.baseline.json" in result["error"]["what"]
+
+
+def test_units_patterns_and_shares_of_missing_values_are_written_into_the_schema_by_people(
+    project: Path, capsys: Cap
+) -> None:
+    validated(project, capsys)
+    schema = project / "schema.yaml"
+    rules = dict(load_schema(schema).columns)
+    rules["km"] = ColumnRule(type="float", unit="km", max_missing=0.1)
+    rules["place"] = ColumnRule(type="string", pattern="[ab]")
+    write_schema(schema, Schema(columns=rules), "by hand", {})
+    assert ask(project, capsys, "data", "schema", "accept")[0] == 0
+    assert "unit: km" in schema.read_text()
+    table = pa.concat_tables([day_rows(3, km=1000.0, seed=seed) for seed in range(10)])
+    holes = np.arange(table.num_rows) % 4 == 0
+    pq.write_table(
+        table.set_column(2, "km", pa.array(table["km"].to_numpy(), mask=holes)), project / "rows" / "january.parquet"
+    )
+    (project / "rows" / "february.parquet").unlink()
+    code, result = ask(project, capsys, "data", "validate", "--set", "data.validate.max_rejected=1")
+    assert code == 0
+    assert result["rejected"] == table["place"].to_pylist().count("c")
+    said = [one["what"] for one in result["anomalies"] if one["column"] == "km"]
+    assert any("10.0% are allowed" in what for what in said)
+    assert any("thousands" in what and "the schema's unit is km" in what for what in said)

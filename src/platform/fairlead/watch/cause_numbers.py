@@ -29,6 +29,7 @@ CONVERSIONS = (
     (3600.0, 0.0, "seconds and hours"),
     (1.8, 32.0, "Celsius and Fahrenheit"),
     (1.0, 273.15, "Celsius and kelvin"),
+    (1.8, -459.67, "kelvin and Fahrenheit"),
     (1.609344, 0.0, "kilometres and miles"),
     (1.852, 0.0, "kilometres and nautical miles"),
     (2.236936, 0.0, "miles per hour and metres per second"),

@@ -12,6 +12,7 @@ from fairlead.reports.model import (
     BarChart,
     Block,
     Callout,
+    Cell,
     Histogram,
     IntervalRow,
     Intervals,
@@ -43,7 +44,7 @@ def drift_report(drift: WindowDrift, reference: pa.Table | None = None, live: pa
     sections = [
         Section("What moved", _summary(drift)),
         Section("Kind of shift", _shift(drift)),
-        Section("Distances", [_distances(drift), _intervals(drift)]),
+        Section("Distances", [_intervals(drift), *_distances(drift)]),
     ]
     if reference is not None and live is not None:
         charts = [chart for one in drift.moved for chart in _spread(one, drift, reference, live)]
@@ -54,7 +55,7 @@ def drift_report(drift: WindowDrift, reference: pa.Table | None = None, live: pa
 
 def over_time_report(drift: DriftOverTime) -> Report:
     """The alarms in the order of their days, and what they rest on."""
-    blocks: list[Block] = [Callout("warn", text[:1].upper() + text[1:]) for text in drift.warnings]
+    blocks: list[Block] = [Callout("warn", _sentence(text)) for text in drift.warnings]
     if drift.alarms:
         rows = [
             (
@@ -92,7 +93,7 @@ def over_time_report(drift: DriftOverTime) -> Report:
 
 
 def _summary(drift: WindowDrift) -> list[Block]:
-    blocks: list[Block] = [Callout("warn", text[:1].upper() + text[1:]) for text in drift.warnings]
+    blocks: list[Block] = [Callout("warn", _sentence(text)) for text in drift.warnings]
     for one in drift.columns:
         if one.cause:
             blocks.append(Callout("fail" if one.moved else "warn", f"{_name(one)}: {one.cause_kind}", one.cause))
@@ -117,43 +118,55 @@ def _summary(drift: WindowDrift) -> list[Block]:
 def _shift(drift: WindowDrift) -> list[Block]:
     kind = drift.shift.kind
     tone = "info" if kind in ("none", "unknown") else "warn"
-    blocks: list[Block] = [Callout("warn" if tone == "warn" else "info", _MEANING[kind].capitalize(), drift.shift.why)]
+    blocks: list[Block] = [
+        Callout("warn" if tone == "warn" else "info", _MEANING[kind].capitalize(), _sentence(drift.shift.why))
+    ]
     if drift.shift.measures:
         rows = [IntervalRow(_spoken(m), m.low, m.value, m.high) for m in drift.shift.measures]
         blocks.append(Intervals(rows, "difference of rates, 95 % interval"))
     return blocks
 
 
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _spoken(measure: Measure) -> str:
     return {"label_rate": "label rate", "answers": "label rate of rows alike"}.get(measure.name, measure.name)
 
 
-def _distances(drift: WindowDrift) -> Table:
-    rows = []
+_MEASURES = {
+    "wasserstein": "Wasserstein / std",
+    "jensen_shannon": "Jensen-Shannon",
+    "psi": "PSI",
+    "cohens_d": "Cohen's d",
+}
+
+
+def _distances(drift: WindowDrift) -> list[Block]:
+    """The numbers, and their intervals in a table of their own."""
+    points: list[tuple[Cell, ...]] = []
+    ranges: list[tuple[Cell, ...]] = []
     shown = [one for one in drift.columns if one.part != MISSING or one.distance > one.chance]
     for one in shown[:_MOST_ROWS]:
         measures = {m.name: m for m in one.measures}
         verdict = Badge("moved", "warn") if one.moved else Badge("as before", "ok")
-        cells = [_measure(measures.get(name)) for name in ("wasserstein", "jensen_shannon", "psi", "cohens_d")]
-        rows.append(
-            (_name(one), verdict, round(one.distance, 3), round(one.chance, 3), *cells, _number(one.importance))
+        found = [measures.get(name) for name in _MEASURES]
+        values = [None if m is None else round(m.value, 3) for m in found]
+        points.append(
+            (_name(one), verdict, round(one.distance, 3), round(one.chance, 3), *values, _number(one.importance))
         )
-    names = (
-        "Feature",
-        "",
-        "Distance",
-        "Chance",
-        "Wasserstein / std",
-        "Jensen-Shannon",
-        "PSI",
-        "Cohen's d",
-        "Importance",
-    )
+        if any(found):
+            ranges.append((_name(one), *(None if m is None else f"{m.low:.3f} to {m.high:.3f}" for m in found)))
     note = (
         "Shares of missing values stand here where they differ. Distance: Kolmogorov-Smirnov, or the largest "
-        "difference of a share. Chance: what sampling explains, for all features together. In brackets: 95 % intervals."
+        "difference of a share. Chance: what sampling explains, for all features together."
     )
-    return Table(names, rows, note=note)
+    names = _MEASURES.values()
+    return [
+        Table(("Feature", "", "Distance", "Chance", *names, "Importance"), points, note=note),
+        Table(("Feature", *names), ranges, title="95 % intervals"),
+    ]
 
 
 def _intervals(drift: WindowDrift) -> Intervals:
@@ -163,10 +176,6 @@ def _intervals(drift: WindowDrift) -> Intervals:
         if first is not None:
             rows.append(IntervalRow(_name(one), first.low, first.value, first.high, one.bound))
     return Intervals(rows, "distance, 95 % interval", "The largest impacts")
-
-
-def _measure(measure: Measure | None) -> str | None:
-    return None if measure is None else f"{measure.value:.3f} ({measure.low:.3f} to {measure.high:.3f})"
 
 
 def _number(value: float | None) -> float | None:

@@ -1,6 +1,5 @@
 """Rows of many days held against those of a reference: which features raise an alarm, when, since when."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,13 +12,12 @@ from fairlead.features.instants import wall_clock_array
 from fairlead.records.drift import DriftAlarm, DriftOverTime
 from fairlead.watch.alarms import ChannelAlarm, ChannelWatch, threshold
 from fairlead.watch.day_summaries import Profile, profile_of
+from fairlead.watch.leaning import novelties
 
 Floats = NDArray[np.float64]
 
 LEAST_REFERENCE_DAYS = 14
 LEAST_DAYS_OF_A_WEEKDAY = 4
-_LEAST_LEANING = 0.25
-_STANDARD_ERRORS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,8 @@ def watch_days(
     """Watch the days from `until` on, against those before it. A day with fewer than `least_rows` rows says nothing.
 
     `kinds` names the features (see `windows.compare_windows`); those in `same_weekday` are compared with days of the
-    same weekday only. Rows without a time are left out."""
+    same weekday only. Where days lean on the day before, what is new in each is watched (`leaning`). Rows without a
+    time are left out."""
     found = _days(rows, time)
     boundary = int(until.astype("datetime64[D]").astype(np.int64))
     before = int((found.days < boundary).sum())
@@ -64,7 +63,6 @@ def watch_days(
             continue
         profiles[name] = profile
         summaries[name] = _summaries(found, column, profile, least_rows)
-    warnings += _leaning(summaries, found, before, same_weekday)
     channels = sum(len(profile.channels) for profile in profiles.values())
     level = threshold(max(1, channels), false_alarms_per_month)
     alarms: list[DriftAlarm] = []
@@ -105,27 +103,6 @@ def _too_few(before: int, after: int, same_weekday: Sequence[str]) -> list[str]:
     return []
 
 
-def _leaning(summaries: Mapping[str, Floats], found: _Days, before: int, same_weekday: Sequence[str]) -> list[str]:
-    """Days of the reference that lean on the day before are not exchangeable, so that the budget does not hold."""
-    leaning = []
-    for name, values in summaries.items():
-        step = 7 if name in same_weekday else 1
-        for number in values[:before].T:
-            pair = np.stack([number[:-step], number[step:]]) if before > step + 2 else np.empty((2, 0))
-            pair = pair[:, np.isfinite(pair).all(axis=0)]
-            if pair.shape[1] > 2 * step and pair.std(axis=1).min() > 0:
-                correlation = float(np.corrcoef(pair)[0, 1])
-                if correlation > max(_LEAST_LEANING, _STANDARD_ERRORS / math.sqrt(pair.shape[1])):
-                    leaning.append((correlation, name))
-    if not leaning:
-        return []
-    names = ", ".join(sorted({name for _, name in leaning}))
-    return [
-        f"days lean on the day before (correlation up to {max(leaning)[0]:.2f}) in {names}: expect more alarms than the"
-        " budget says, of seasons and spells as well"
-    ]
-
-
 def _summaries(found: _Days, column: pa.Array, profile: Profile, least_rows: int) -> Floats:
     result = np.full((len(found.days), len(profile.channels)), np.nan)
     for index in range(len(found.days)):
@@ -140,11 +117,12 @@ def _alarm_of(
 ) -> DriftAlarm | None:
     """The first alarm of a feature, with what came after."""
     groups = (found.days + 3) % 7 if weekday else np.zeros(len(found.days), np.int64)
-    watch = ChannelWatch(summaries[:before], level, groups[:before].tolist(), seed=stable_hash(name))
+    new, _ = novelties(summaries, before, groups)
+    watch = ChannelWatch(new[:before], level, groups[:before].tolist(), seed=stable_hash(name))
     first: ChannelAlarm | None = None
     days: list[int] = []
     for index in range(before, len(found.days)):
-        raised = watch.update(summaries[index], int(groups[index]))
+        raised = watch.update(new[index], int(groups[index]))
         if raised:
             days.append(index)
             first = first or max(raised, key=lambda alarm: alarm.evidence)

@@ -1,7 +1,7 @@
 """What was accepted, beside the schema file, and how the present data compare with it."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairlead.atomic import write_atomic
@@ -13,6 +13,7 @@ from fairlead.data.sources import Source
 from fairlead.data.windows import Window, read_windows
 from fairlead.errors import SpecError, UsageError
 from fairlead.records.codec import from_json, to_json
+from fairlead.records.data import Statistics
 from fairlead.records.drift import Anomaly, Baseline, SchemaChange
 from fairlead.watch.baseline import anomalies, baseline_of, stale
 from fairlead.wiring.context import Context
@@ -65,7 +66,29 @@ def present_anomalies(
         return ()
     current = _current(context, schema, file_rows, now.isoformat())
     found = anomalies(before, current) if before is not None else ()
-    return (*stale(newest or current.newest, max_age, now), *found)
+    return (*stale(newest or current.newest, max_age, now), *(_with_unit(one, schema) for one in found))
+
+
+def missing_beyond(schema: Schema, statistics: Statistics | None) -> tuple[Anomaly, ...]:
+    """Columns with more missing values than `max_missing` allows."""
+    found = []
+    for name, rule in schema.columns.items():
+        column = statistics.columns.get(name) if statistics is not None else None
+        if rule.max_missing is None or column is None:
+            continue
+        share = column.missing / max(1, column.count + column.missing)
+        if share > rule.max_missing:
+            what = f"{share:.1%} of the values are missing, {rule.max_missing:.1%} are allowed"
+            fix = "look at what fills the column, or raise max_missing in the schema"
+            found.append(Anomaly(name, "missing", True, share, what, (), fix))
+    return tuple(found)
+
+
+def _with_unit(anomaly: Anomaly, schema: Schema) -> Anomaly:
+    rule = schema.columns.get(anomaly.column)
+    if rule is None or rule.unit is None:
+        return anomaly
+    return replace(anomaly, what=f"{anomaly.what} (the schema's unit is {rule.unit})")
 
 
 def diff(context: Context, progress: Progress | None = None) -> SchemaDiff:

@@ -7,7 +7,7 @@ from fairlead.data.report import prepare_report, validation_report
 from fairlead.data.sources import source_fingerprint
 from fairlead.records.codec import to_value
 from fairlead.watch.baseline import describe
-from fairlead.wiring.baseline import present_anomalies
+from fairlead.wiring.baseline import missing_beyond, present_anomalies
 from fairlead.wiring.context import Context
 from fairlead.wiring.progress import StepProgress
 from fairlead.wiring.steps import Outcome
@@ -16,7 +16,10 @@ from fairlead.wiring.steps import Outcome
 def run_validate(context: Context, progress: StepProgress) -> Outcome:
     """Check every row against the schema; bad rows go to quarantine. Raises DataError subclasses."""
     result = validate_data(context.project, context.base, context.run_folder / "validate", progress)
-    found = present_anomalies(context, result.schema, result.rows_of_file)
+    found = (
+        *missing_beyond(result.schema, result.statistics),
+        *present_anomalies(context, result.schema, result.rows_of_file),
+    )
     result = replace(result, anomalies=(*(describe(one) for one in found), *result.anomalies))
     fingerprint = source_fingerprint(context.project.data, context.base)
     return Outcome(
