@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := dev
 
-.PHONY: help install demo test check unit integration bench evidence faults hostile sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
+.PHONY: help install demo test check unit integration bench evidence drift-year faults hostile sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ hostile: install ## Damaged, misnamed and endless files, S3 that fails: docs/hos
 
 evidence: install ## Error rates and speed of the rollout's tests by simulation: docs/evidence.md (some minutes)
 	@$(BIN)/python benchmarks/evidence_table.py
+
+drift-year: install ## False drift alarms and days to detection over simulated years: docs/drift-year.md (some minutes)
+	@$(BIN)/python benchmarks/drift_year.py $(ARGS)
 
 verify: install ## Regenerate derived files (schema, reference, compiled pipelines) and fail on a difference
 	@$(BIN)/python docs/generate.py --check

@@ -103,6 +103,13 @@ def test_the_change_of_season_is_told_as_drift_of_both() -> None:
         ("pressure", lambda c: pc.multiply(c, 100.0), ("pressure", ""), "scaled by about 100"),
         ("carrier", pc.utf8_lower, ("carrier", ""), "differ only in case"),
         ("carrier", lambda c: pc.binary_join_element_wise("airline", c, "-"), ("carrier", ""), "another vocabulary?"),
+        (
+            "carrier",
+            lambda c: pc.if_else(pa.array(np.arange(len(c)) % 3 == 0), "??", c),
+            ("carrier", ""),
+            "33% that read '??': a default value?",
+        ),
+        ("temp", lambda c: pc.add(pc.divide(pc.subtract(c, 32.0), 1.8), 273.15), ("temp", ""), "kelvin and Fahrenheit"),
         ("visib", lambda c: pa.nulls(len(c), pa.float64()), ("visib", "missing"), "100.0% in training"),
     ],
 )

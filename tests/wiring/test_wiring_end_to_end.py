@@ -128,6 +128,18 @@ def test_a_killed_host_started_again_ends_where_it_would_have_ended(world: World
     assert len(promotions) == 1
 
 
+def test_drift_is_ranked_by_what_it_does_to_the_champion(world: World, capsys: Cap) -> None:
+    code, found = world.cli(capsys, "data", "drift", "--live-data", "live.parquet")
+    assert code == 0
+    assert found["ranked_by"].startswith(f"impact on version {champion(world)}")
+    weights = {one["column"]: one["importance"] for one in found["columns"]}
+    assert min(weights.values()) > 0
+    impacts = [one["impact"] for one in found["columns"]]
+    assert impacts == sorted(impacts, reverse=True)
+    assert not [one for one in found["columns"] if one["moved"]]
+    assert found["shift"]["kind"] == "none"
+
+
 def test_versions_can_be_listed_shown_compared_and_traced(world: World, capsys: Cap) -> None:
     code, listed = world.cli(capsys, "model", "list")
     assert code == 0

@@ -1,12 +1,13 @@
-"""`fairlead data profile | validate | split`."""
+"""`fairlead data profile | validate | split | drift | schema`."""
 
 import argparse
 
+from fairlead.cli import data_drift, data_schema
 from fairlead.cli.output import emit, say
 from fairlead.cli.stages import manual_run_id, new_context, run_stages
 from fairlead.cli.verbs import SubVerb
 
-HELP = "look at, validate and split data"
+HELP = "look at, validate, split and compare data"
 
 
 def _profile(args: argparse.Namespace) -> int:
@@ -46,5 +47,17 @@ SUBVERBS = {
         "write the prepared data: train, validation, test",
         _split,
         examples="fairlead data split\nfairlead data split --set data.split.by=random",
+    ),
+    "drift": SubVerb(
+        "which features moved between two windows, and why; or day by day, with few false alarms",
+        data_drift.run,
+        data_drift.add_arguments,
+        data_drift.EXAMPLES,
+    ),
+    "schema": SubVerb(
+        "where the data and the committed schema disagree, and accepting it",
+        data_schema.run,
+        data_schema.add_arguments,
+        data_schema.EXAMPLES,
     ),
 }

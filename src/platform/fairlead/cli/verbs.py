@@ -34,11 +34,13 @@ VERBS: Mapping[str, VerbHelp] = {
     "explain": VerbHelp("explain a field of the project file, or an error code"),
     "run": VerbHelp("run the pipeline: data, train, evaluate, register, deploy"),
     "data": VerbHelp(
-        "look at, validate and split data",
+        "look at, validate, split and compare data",
         {
             "profile": "statistics of every column",
             "validate": "check the rows against the schema, quarantine those that break it",
             "split": "write the prepared data: train, validation, test",
+            "drift": "which features moved between two windows, and why; or day by day, with few false alarms",
+            "schema": "where the data and the committed schema disagree, and accepting it",
         },
     ),
     "train": VerbHelp("train a model on prepared data"),

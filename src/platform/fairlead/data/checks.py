@@ -200,6 +200,10 @@ def _broken_rules(values: pa.Array, rule: ColumnRule, unreadable: np.ndarray | N
                 missing = nans if missing is None else missing | nans
         if missing is not None:
             found.append(("missing", missing if unreadable is None else missing & ~unreadable))
+    if rule.pattern is not None and not pa.types.is_null(values.type):
+        matched = pc.match_substring_regex(values, f"^(?:{rule.pattern})$").fill_null(True)
+        if not pc.all(matched).as_py():
+            found.append(("not of the pattern", ~np.asarray(matched.to_numpy(zero_copy_only=False))))
     if rule.values is not None and rule.new_values == "reject":
         known = pc.is_in(values, value_set=pa.array([*rule.values, None], pa.string()))
         found.append(("not in domain", ~np.asarray(known.to_numpy(zero_copy_only=False))))

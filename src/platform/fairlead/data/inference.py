@@ -46,14 +46,15 @@ class _Seen:
 
 @dataclass(frozen=True)
 class Inferred:
-    """A schema, a comment for each column, what was left out and why, and which columns look like something that they
-    are not."""
+    """A schema, a comment for each column, what was left out and why, which columns look like something that they
+    are not, and the smallest and largest number of each column of numbers."""
 
     schema: Schema
     notes: dict[str, str]
     skipped: dict[str, str]
     rows: int
     looks: dict[str, str]
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def infer_schema(source: Source, never_bounded: Iterable[str] = (), instants: Iterable[str] = ()) -> Inferred:
@@ -93,7 +94,9 @@ def infer_schema(source: Source, never_bounded: Iterable[str] = (), instants: It
             looks[name] = epoch
         elif source.format == "csv" and re.fullmatch(r"unnamed_\d+_*", name):
             looks[name] = "its name in the header is empty"
-    return Inferred(Schema(columns=columns), notes, skipped, rows, {k: v for k, v in looks.items() if k in columns})
+    ranges = {name: (column.low, column.high) for name, column in seen.items() if column.low <= column.high}
+    looks = {k: v for k, v in looks.items() if k in columns}
+    return Inferred(Schema(columns=columns), notes, skipped, rows, looks, ranges)
 
 
 def _kinds(source: Source, instants: set[str], looks: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:

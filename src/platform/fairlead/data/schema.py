@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,6 +28,11 @@ class ColumnRule(BaseModel):
     values: list[str] | None = Field(None, description="The known values of a string column.")
     new_values: Literal["allow", "reject"] = Field("allow", description="allow: values not listed are only reported.")
     unique: bool = Field(False, description="Each value occurs once; needs memory for all values.")
+    pattern: str | None = Field(None, description="A regular expression (RE2) that a whole string must match.")
+    unit: str | None = Field(None, description="The unit of the numbers, for people and for anomalies.")
+    max_missing: float | None = Field(
+        None, ge=0, le=1, description="Share of missing values beyond which validation warns of the whole."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -35,6 +42,15 @@ class ColumnRule(BaseModel):
             raise ValueError("min is above max")
         if self.values is not None and self.type != "string":
             raise ValueError(f"values are for strings, not for {self.type}")
+        if self.unit is not None and self.type not in ("int", "float"):
+            raise ValueError(f"a unit is for numbers, not for {self.type}")
+        if self.pattern is not None:
+            if self.type != "string":
+                raise ValueError(f"a pattern is for strings, not for {self.type}")
+            try:
+                pc.match_substring_regex(pa.array([""]), self.pattern)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"pattern is no regular expression: {error}") from error
         if self.new_values == "reject" and not self.values:
             raise ValueError("new_values: reject needs values")
         return self

@@ -147,7 +147,8 @@ def _schema(
         title = (
             f"What each column of {project.project} must be, inferred from {inferred.rows:,} rows. Edit it: later data"
             "\nis checked against it, and rows that break it go to quarantine. Ranges are generous on purpose."
-            "\nKeys: type, required, min, max, values, new_values (allow or reject), unique."
+            "\nKeys: type, required, min, max, values, new_values (allow or reject), unique, pattern, unit,"
+            " max_missing."
         )
         write_schema(path, inferred.schema, title, inferred.notes)
     return inferred.schema, path, True, inferred.skipped, inferred.looks

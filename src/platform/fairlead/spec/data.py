@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fairlead.spec.quantities import Instant, Section, Share
+from fairlead.spec.quantities import Instant, Seconds, Section, Share
 
 
 def parse_delimiter(value: Any) -> Any:
@@ -74,6 +74,9 @@ class Validate(Section):
     )
     max_rejected: Share = Field(
         0.001, ge=0, le=1, description="Share of rows that may break the schema before the step fails."
+    )
+    max_age: Seconds | None = Field(
+        None, gt=0, description="Age of the newest row (data.time) beyond which validation warns."
     )
 
 

@@ -1,8 +1,13 @@
 """The data steps: validate and prepare."""
 
+from dataclasses import replace
+
 from fairlead.data.prepare import prepare_data, validate_data
 from fairlead.data.report import prepare_report, validation_report
 from fairlead.data.sources import source_fingerprint
+from fairlead.records.codec import to_value
+from fairlead.watch.baseline import describe
+from fairlead.wiring.baseline import missing_beyond, present_anomalies
 from fairlead.wiring.context import Context
 from fairlead.wiring.progress import StepProgress
 from fairlead.wiring.steps import Outcome
@@ -11,11 +16,21 @@ from fairlead.wiring.steps import Outcome
 def run_validate(context: Context, progress: StepProgress) -> Outcome:
     """Check every row against the schema; bad rows go to quarantine. Raises DataError subclasses."""
     result = validate_data(context.project, context.base, context.run_folder / "validate", progress)
+    found = (
+        *missing_beyond(result.schema, result.statistics),
+        *present_anomalies(context, result.schema, result.rows_of_file),
+    )
+    result = replace(result, anomalies=(*(describe(one) for one in found), *result.anomalies))
     fingerprint = source_fingerprint(context.project.data, context.base)
     return Outcome(
-        facts={"source_fingerprint": fingerprint, "rows": result.rows_read, "rejected": result.rows_rejected},
+        facts={
+            "source_fingerprint": fingerprint,
+            "rows": result.rows_read,
+            "rejected": result.rows_rejected,
+            "anomalies": to_value(found),
+        },
         summary=f"{result.rows_read:,} rows read, {result.rows_rejected:,} rejected, "
-        f"{result.rows_unlabelled:,} without a label",
+        f"{result.rows_unlabelled:,} without a label" + (f", {len(found)} anomalies" if found else ""),
         reads={"source": [file.uri for file in result.sources], "source_sha256": [f.sha256 for f in result.sources]},
         writes={"validated": [fingerprint]},
         metrics={"rows": result.rows_read, "rejected": result.rows_rejected, "unlabelled": result.rows_unlabelled},
