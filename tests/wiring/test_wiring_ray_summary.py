@@ -28,11 +28,11 @@ from fairlead.data.summary.stream import Question
 from fairlead.spec.data import Data
 from fairlead.wiring.local_ray import connect
 from fairlead.wiring.ray_summary import ray_engine
-base, ray_base = Path(sys.argv[1]), Path(sys.argv[2])
+ray_base = Path(sys.argv[1])
 connect(ray_base)
-data = Data.model_validate(json.loads(sys.argv[3]))
+data = Data.model_validate(json.loads(sys.argv[2]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-total = ray_engine(ray_base, 2)(Source(data, base), Question(data), None, lambda rows: None)
+total = ray_engine(ray_base, 2)(Source(data, ray_base), Question(data), None, lambda rows: None)
 print(json.dumps([total.rows, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
 """
 
@@ -88,7 +88,7 @@ def test_the_drivers_memory_does_not_grow_with_the_rows(local_ray_base: Path, tm
     grown: list[Any] = []
     for rows in (200, 20_000):
         data = write_days(tmp_path / f"days-{rows}", 100, rows)
-        words = [sys.executable, "-c", DRIVER, str(tmp_path), str(local_ray_base), data.model_dump_json(by_alias=True)]
+        words = [sys.executable, "-c", DRIVER, str(local_ray_base), data.model_dump_json(by_alias=True)]
         done = subprocess.run(words, check=True, capture_output=True, text=True)
         read, before, after = json.loads(done.stdout.splitlines()[-1])
         assert read == 100 * rows

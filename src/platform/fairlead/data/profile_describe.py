@@ -97,7 +97,7 @@ def _column(
     for dimension, parts in table.groups.items():
         binned = edges if dimension in ("split", "label") else None
         groups[dimension] = {
-            key: _group(columns[name], column.kind, binned, reference if dimension == "month" else None)
+            key: _group(columns[name], facts, binned, reference if dimension == "month" else None)
             for key, columns in sorted(parts.groups.items(), key=lambda item: _order(dimension, item[0]))
             if name in columns
         }
@@ -158,7 +158,7 @@ def _top(items: FrequentItems, number: int, kind: str) -> tuple[Value, ...]:
     return tuple(Value(value=value, count=count) for value, count in found)
 
 
-def _group(column: GroupColumn, kind: str, edges: np.ndarray | None, reference: object) -> GroupOfRows:
+def _group(column: GroupColumn, whole: ColumnProfile, edges: np.ndarray | None, reference: object) -> GroupOfRows:
     quantiles: dict[str, float] = {}
     counts: Sequence[float] = ()
     if column.quantiles.weight:
@@ -167,7 +167,16 @@ def _group(column: GroupColumn, kind: str, edges: np.ndarray | None, reference: 
         if edges is not None:
             counts = _counts(column.quantiles, edges, column.count)
     apart = None if reference is None else distance(column, reference)  # type: ignore[arg-type]
-    top = _top(column.frequent, _GROUP_TOP, kind)
+    counts_ = column.frequent.counts
+    top = (
+        ()
+        if not column.frequent.exact
+        else tuple(
+            Value(value=item.value, count=counts_[item.value])
+            for item in whole.top[:_GROUP_TOP]
+            if item.value in counts_
+        )
+    )
     return GroupOfRows(
         rows=column.rows,
         missing=column.missing,

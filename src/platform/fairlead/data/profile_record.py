@@ -41,7 +41,7 @@ class GroupOfRows(_Part):
     missing: int
     quantiles: dict[str, float] = Field(default_factory=dict, description="By share of rows; empty: no numbers.")
     counts: tuple[float, ...] = Field((), description="Of the column's own bins (splits and labels).")
-    top: tuple[Value, ...] = ()
+    top: tuple[Value, ...] = Field((), description="The column's most frequent values here; () when not exact.")
     drift: Apart | None = Field(None, description="From the reference: the training split, or all rows.")
 
 

@@ -25,12 +25,13 @@ from fairlead.reports.model import (
 )
 
 _MAX_CARDS = 80
-_ALIGN: tuple[Align, ...] = ("left", "left", "right", "right", "right", "right", "right", "right", "left")
+_ALIGN: tuple[Align, ...] = ("left", "left", "right", "right", "right", "right", "right", "left")
 _BARS = 6
 _SHARES = 4
 _MIB = 2**20
 _FIVE = ("0.05", "0.25", "0.5", "0.75", "0.95")
 _DRIFT_SHOWN = 0.1
+_MOST_EXACT = 256
 _SPLITS = ("train", "validation", "test")
 
 Panel = tuple[str, Histogram | BarChart | Boxes | Shares]
@@ -80,6 +81,11 @@ def _overview(profile: Profile) -> KeyValues:
     if profile.memory_peak_bytes and profile.memory_limit_bytes:
         peak, limit = profile.memory_peak_bytes / _MIB, profile.memory_limit_bytes / _MIB
         facts.append(("Memory", f"{peak:,.0f} MiB at most, reading bounded by {limit:,.0f} MiB"))
+    error = max((column.rank_error for column in profile.columns), default=0.0)
+    distinct = max((column.distinct_error for column in profile.columns), default=0.0)
+    sketched = [f"quantiles within ± {error:.2%} of the rows"] if error else []
+    sketched += [f"numbers of different values marked ≈ within ± {2 * distinct:.0%}"] if distinct else []
+    facts.append(("Exact", "all" if not sketched else f"all but {', '.join(sketched)}"))
     if profile.seconds:
         facts.append(("Time taken", f"{profile.seconds:.1f} s"))
     return KeyValues(facts)
@@ -87,7 +93,7 @@ def _overview(profile: Profile) -> KeyValues:
 
 # --- the table -------------------------------------------------------------------------------------------------------
 def _table(profile: Profile) -> Table:
-    names = ("Column", "Type", "Missing", "Different", "Min", "Median", "Mean", "Max", "Most frequent")
+    names = ("Column", "Type", "Missing", "Different", "Min", "Median", "Max", "Most frequent")
     rows = [
         (
             column.name,
@@ -96,7 +102,6 @@ def _table(profile: Profile) -> Table:
             _different(column),
             _short(column.minimum),
             _short(column.quantiles.get("0.5")),
-            _short(column.mean),
             _short(column.maximum),
             _most_frequent(column),
         )
@@ -133,7 +138,7 @@ def _most_frequent(column: ColumnProfile) -> str:
 def _value(item: Value) -> str:
     if isinstance(item.value, float):
         return f"{item.value:.6g}"
-    return item.value if len(item.value) <= 40 else item.value[:39] + "…"
+    return item.value if len(item.value) <= 28 else item.value[:27] + "…"
 
 
 # --- label, drift, missing -------------------------------------------------------------------------------------------
@@ -253,8 +258,7 @@ def _card(profile: Profile, column: ColumnProfile) -> Card:
         badges.append(Badge("label", "info"))
     if not column.rows - column.missing:
         badges.append(Badge("empty", "warn"))
-    note = f"Quantiles by share within ± {column.rank_error:.2%}." if column.rank_error else ""
-    return Card(column.name, facts, _panels(profile, column), badges, note)
+    return Card(column.name, facts, _panels(profile, column), badges)
 
 
 def _panels(profile: Profile, column: ColumnProfile) -> list[Panel]:
@@ -289,7 +293,7 @@ def _value_bars(
     sides: dict[str, tuple[Sequence[Value], int]] = {"": (column.top, column.rows - column.missing)}
     if other is not None:
         sides = {"here": sides[""], "there": (other.top, other.rows - other.missing)}
-    elif splits and len(splits) > 1:
+    elif splits and len(splits) > 1 and column.distinct <= _MOST_EXACT:
         sides = {name: (group.top, group.rows - group.missing) for name, group in splits.items() if group.top} or sides
     items = []
     for item in column.top[:_BARS]:
@@ -307,8 +311,7 @@ def _month_panel(column: ColumnProfile) -> Panel | None:
         return None
     if column.kind == "timestamp":
         total = max(sum(group.rows for group in months.values()), 1)
-        bars = [(month, group.rows / total) for month, group in list(months.items())[:24]]
-        return ("rows by month", Shares(("rows",), [(m, (share / max(s for _, s in bars),)) for m, share in bars]))
+        return ("share of rows by month", Shares(("",), [(m[2:], (g.rows / total,)) for m, g in months.items()]))
     if column.kind in ("int", "float"):
         items = [
             (month[2:], [group.quantiles[q] for q in _FIVE] if group.quantiles else None)
@@ -316,7 +319,7 @@ def _month_panel(column: ColumnProfile) -> Panel | None:
         ]
         return ("by month: 5, 25, 50, 75, 95 %", Boxes(items)) if any(five for _, five in items) else None
     names = [item.value for item in column.top[:_SHARES]]
-    if not names or column.distinct < 2:
+    if not names or not 2 <= column.distinct <= _MOST_EXACT:
         return None
     rows = []
     for month, group in months.items():

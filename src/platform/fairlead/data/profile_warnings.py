@@ -49,7 +49,7 @@ def _of_column(column: ColumnProfile, used: set[str], mixed: bool, profile: Prof
     if name in used and column.kind == "string" and column.distinct > max(1000, _IDENTIFIER * present):
         yield warn("nearly every row has a value of its own", "As a category it tells little more than an identifier.")
     yield from _by_month(column, name in used)
-    if column.drift is not None and column.drift.sure and column.drift.value > _SHIFT:
+    if name in used and column.drift is not None and column.drift.sure and column.drift.value > _SHIFT:
         yield warn(f"distance {column.drift.value:.2f} from the other set")
 
 

@@ -68,7 +68,7 @@ def _histogram(block: Histogram) -> str:
         parts.append(f'<path class="{kind}" d="{path}V{y.start:g}{"Z" if single else ""}"/>')
     for place, align in ((0, ""), (len(edges) - 1, " end")):
         at = x.place(edges[place])
-        parts.append(f'<text class="tick{align}" x="{at:.1f}" y="{HEIGHT - 5}">{format_number(edges[place])}</text>')
+        parts.append(f'<text class="tick{align}" x="{at:.1f}" y="{HEIGHT - 5}">{short_number(edges[place])}</text>')
     summary = f"histogram from {format_number(edges[0])} to {format_number(edges[-1])}"
     return _svg("".join(parts), summary) + legend(list(heights))
 
@@ -117,7 +117,7 @@ def _boxes(block: Boxes, items: int) -> str:
         return ""
     y = axis_over(values, HEIGHT - _BOTTOM, _TOP, padding=0.04)
     step = (WIDTH - _WIDE_LEFT - _RIGHT) / len(shown)
-    parts = [_level(y.place(tick), format_number(tick)) for tick in y.ticks(4)]
+    parts = [_level(y.place(tick), short_number(tick)) for tick in y.ticks(4)]
     for index, (_, five) in enumerate(shown):
         if five is None:
             continue
@@ -132,6 +132,14 @@ def _boxes(block: Boxes, items: int) -> str:
     parts += _along([label for label, _ in shown], step)
     medians = [f"{label} {format_number(five[2])}" for label, five in shown if five is not None]
     return _svg("".join(parts), f"medians: {'; '.join(medians)}")
+
+
+def short_number(value: float) -> str:
+    """At most some six characters: 12k, 3.4M, 1e+12."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size <= abs(value) < 1e12:
+            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
+    return f"{value:.4g}"
 
 
 def _level(at: float, words: str) -> str:
@@ -154,12 +162,14 @@ def _shares(block: Shares, items: int) -> str:
     if not rows or not block.names:
         return ""
     step = (WIDTH - _WIDE_LEFT - _RIGHT) / len(rows)
-    floor, height = HEIGHT - _BOTTOM, HEIGHT - _BOTTOM - _TOP
-    parts = [_level(floor - height * share, f"{share:.0%}") for share in (0.0, 0.5, 1.0)]
+    tallest = max((sum(shares) for _, shares in rows), default=0.0)
+    whole = next((step for step in (0.02, 0.05, 0.1, 0.2, 0.5) if tallest <= step), 1.0)
+    floor, height = HEIGHT - _BOTTOM, (HEIGHT - _BOTTOM - _TOP) / whole
+    parts = [_level(floor - height * share, f"{share:.0%}") for share in (0.0, whole / 2, whole)]
     for index, (_, shares) in enumerate(rows):
         at = float(floor)
         for number, share in enumerate(shares):
-            tall = height * min(max(share, 0.0), 1.0)
+            tall = height * min(max(share, 0.0), whole)
             at -= tall
             parts.append(
                 f'<rect class="bar s{number % NUM_COLOURS}" x="{_WIDE_LEFT + step * index + step * 0.08:.1f}" '
@@ -187,4 +197,5 @@ def _shade(value: float | None, block: Ribbon) -> str:
         return "<td></td>"
     share = min(max(value / block.full, 0.0), 1.0)
     marked = ' class="hit"' if block.bound is not None and value >= block.bound else ""
-    return f'<td{marked} style="--a:{share * 0.85:.2f}">{f"{value:.2f}"[1:] if value < 1 else f"{value:.1f}"}</td>'
+    words = "" if value < 0.005 else f"{value:.2f}"[1:] if value < 0.995 else f"{value:.1f}"
+    return f'<td{marked} style="--a:{share * 0.85:.2f}">{words}</td>'

@@ -78,11 +78,12 @@ class Association:
 
 
 def associate(groups: Mapping[str, GroupColumn]) -> Association | None:
-    """The label that the column tells best; None with fewer than two labels."""
+    """The label that the column tells best, of two the rarer one; None with fewer than two labels."""
     known = {label: column for label, column in groups.items() if column.rows >= MIN_ROWS}
     if len(known) < 2:
         return None
-    found = [_one_against_rest(label, known) for label in known]
+    asked = list(known) if len(known) > 2 else [min(known, key=lambda label: known[label].rows)]
+    found = [_one_against_rest(label, known) for label in asked]
     return max(found, key=lambda item: max(item.auc or 0.0, item.missing_auc))
 
 
