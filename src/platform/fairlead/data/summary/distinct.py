@@ -43,7 +43,7 @@ class DistinctSketch:
         """The same for an array of which most are expected to be different: begins with a share of them."""
         depth = max(self.depth, (len(hashes) // K).bit_length())
         while depth > self.depth:
-            found = np.unique(hashes[hashes < _limit(depth)])
+            found = _different(hashes[hashes < _limit(depth)])
             if len(found) > K // 2:
                 self._deepen(depth)
                 self.add_hashes(found)
@@ -67,7 +67,7 @@ class DistinctSketch:
     def settle(self) -> None:
         """Take in what waits."""
         if self._waiting:
-            self._hashes = np.unique(np.concatenate([self._hashes, *self._waiting]))
+            self._hashes = _different(np.concatenate([self._hashes, *self._waiting]))
             self._waiting, self._num_waiting = [], 0
         while len(self._hashes) > K:
             self._deepen(self.depth + 1)
@@ -101,6 +101,12 @@ class DistinctSketch:
 
 def _limit(depth: int) -> np.uint64:
     return np.uint64(2 ** (64 - depth) - 1) if depth else np.uint64(2**64 - 1)
+
+
+def _different(hashes: np.ndarray) -> np.ndarray:
+    """In order, each once; sorting is faster here than numpy's table."""
+    hashes = np.sort(hashes)
+    return hashes[np.concatenate([[True], hashes[1:] != hashes[:-1]])] if len(hashes) else hashes
 
 
 def hash_numbers(values: np.ndarray) -> np.ndarray:
