@@ -33,9 +33,9 @@ def rows(count: int, seed: int) -> pa.Table:
             "number": pa.array(rng.normal(size=count), mask=gap),
             "count": pa.array(rng.integers(-5, 300, count), mask=rng.random(count) < 0.1),
             "many": pa.array(rng.integers(0, 10**12, count)),
-            "text": pa.array([f"town {i}" for i in rng.integers(0, 40, count)], mask=gap),
+            "text": pa.array([f"town {i}" for i in rng.integers(0, 40, count)], pa.string(), mask=gap),
             "id": pa.array([f"id-{seed}-{i}" for i in range(count)]),
-            "flag": pa.array(rng.random(count) < 0.3, mask=rng.random(count) < 0.05),
+            "flag": pa.array(rng.random(count) < 0.3, pa.bool_(), mask=rng.random(count) < 0.05),
             "at": pa.array(stamps),
         }
     )

@@ -142,7 +142,7 @@ class GroupedBatch:
         if self.made.too_many:
             return
         if pa.types.is_boolean(array.type):
-            array = array.cast(pa.int8()).dictionary_encode() if len(array) else array.cast(pa.string())
+            array = array.cast(pa.int8()).dictionary_encode()
             texts, indices = encode(pa.DictionaryArray.from_arrays(array.indices, _truths(array.dictionary)))
         else:
             texts, indices = encode(array)
