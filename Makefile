@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := dev
 
-.PHONY: help install demo test check unit integration bench evidence drift-year faults hostile sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
+.PHONY: help install demo test check unit integration bench bench-data evidence drift-year faults hostile sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ integration: install ## Tests on a real local Ray and a real S3 server
 
 bench: install ## Every figure that the documentation quotes, side by side with its peer
 	@$(BIN)/python benchmarks/run.py
+
+bench-data: install ## Statistics beside Arrow's decode, duckdb, polars, Evidently, TFDV (ARGS="--rows 1000000 --rounds 3")
+	@$(BIN)/python benchmarks/data_profile.py --peers .fairlead/bench-peers $(ARGS)
 
 faults: install ## What clients see when replicas, candidates or shadows break, or load is too high
 	@$(BIN)/python benchmarks/faults.py

@@ -20,6 +20,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from fairlead.cli.frame import Parser, build_parser
 from fairlead.cli.verbs import EXIT_CODES, VERBS, top_help
+from fairlead.data.profile_record import Profile
 from fairlead.deploy.backends.helm_files import schema_file as values_schema_file
 from fairlead.deploy.backends.helm_files import values_file, values_table
 from fairlead.deploy.rollout.plan import plan_from_spec
@@ -121,6 +122,11 @@ def schema_file() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def profile_schema_file() -> str:
+    """What `fairlead data profile -o json` prints."""
+    return json.dumps(Profile.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def metrics_page() -> str | None:
     """The metrics of a server, read from the collectors that it registers."""
     if importlib.util.find_spec("fairlead.serve.metrics") is None:
@@ -199,6 +205,7 @@ PAGES: dict[str, Callable[[], str | None]] = {
     "spec.md": spec_page,
     "errors.md": errors_page,
     "spec.schema.json": schema_file,
+    "profile.schema.json": profile_schema_file,
     "metrics.md": metrics_page,
 }
 CHART_FILES: dict[str, Callable[[], str | None]] = {

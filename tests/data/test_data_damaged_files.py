@@ -10,7 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairlead.data.prepare import validate_data
+from fairlead.data.profile import ProfileOptions, profile_data
+from fairlead.data.profile_record import Profile
+from fairlead.data.profile_report import profile_report
 from fairlead.errors import DataError
+from fairlead.reports.html import render_html
 from fairlead.spec.project import Project
 
 
@@ -76,3 +80,29 @@ def test_random_damage_gives_rows_or_a_coded_error(suffix: str, profile: bool, t
     assert len(errors) > 5
     assert all(error.what and error.where for error in errors)
     assert not list(tmp_path.glob("work/.partial*"))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_random_damage_gives_a_profile_or_a_coded_error(suffix: str, tmp_path: Path) -> None:
+    """Text stays a dictionary here, as the file has it: indices beyond it and bytes that are no UTF-8 must not pass."""
+    path = tmp_path / f"a{suffix}"
+    write(path)
+    content = path.read_bytes()
+    facts = {"source": path.name, "label": {"column": "y"}, "time": "at"}
+    project = Project.model_validate({"project": "damaged", "data": facts, "features": {"numeric": ["x"]}})
+    whole = profile_data(project, tmp_path, ProfileOptions(cache=False))
+    assert whole.rows == 400
+    rng = np.random.default_rng(8)
+    errors, profiles = [], 0
+    for _ in range(80):
+        path.write_bytes(mutated(content, rng))
+        try:
+            found = profile_data(project, tmp_path, ProfileOptions(cache=False))
+        except DataError as error:
+            errors.append(error)
+        else:
+            render_html(profile_report(found)).encode()
+            Profile.model_validate_json(found.model_dump_json())
+            profiles += 1
+    assert all(error.what and error.where for error in errors)
+    assert (len(errors) if suffix == ".parquet" else profiles) > 5, "text is read around its damage"

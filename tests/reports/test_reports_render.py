@@ -23,7 +23,9 @@ from fairlead.reports.model import (
     Bands,
     BarChart,
     Block,
+    Boxes,
     Callout,
+    Card,
     Histogram,
     IntervalRow,
     Intervals,
@@ -31,7 +33,9 @@ from fairlead.reports.model import (
     LineChart,
     Matrix,
     Report,
+    Ribbon,
     Section,
+    Shares,
     Table,
     Text,
     Timeline,
@@ -69,7 +73,26 @@ def every_block(text: str) -> list[Block]:
         ),
         Matrix([text, "b"], [[1, 2], [0, 0]], text, text, title=text),
         Bands([narrowing(text), Band(text, [])], text, title=text, note=text),
+        card(text),
+        Ribbon([text, "b"], [(text, [0.5, None]), ("c", [1.5, 0.0])], full=1.0, bound=0.4, title=text, note=text),
     ]
+
+
+def card(text: str) -> Card:
+    """Every kind of small picture."""
+    panels = [
+        (text, Histogram([0, 1, 2], {text: [1, 2], "b": [3, 0]})),
+        (text, Histogram([0, 1, 2], {"": [1, 2]})),
+        (text, BarChart([(text, {text: 0.5, "b": None}), ("c", {text: 0.25, "b": 0.1})])),
+        (text, BarChart([(f"{text} {i}", 0.1) for i in range(9)])),
+        (text, Boxes([(text, [1, 2, 3, 4, 50_000.0]), ("b", None)])),
+        (text, Shares([text, "b"], [(text, [0.02, 0.01]), ("c", [0.0, 0.03])])),
+        (text, Histogram([0, 1], {"": [0]})),
+        (text, Boxes([("a", None)])),
+        (text, Shares([], [])),
+        (text, BarChart([])),
+    ]
+    return Card(text, [(text, text), ("share", 0.5), ("judged", Badge(text, "warn"))], panels, [Badge(text)], text)
 
 
 def narrowing(title: str = "rate", **changes: object) -> Band:
@@ -144,6 +167,28 @@ def test_the_first_wide_intervals_do_not_hide_the_later_ones() -> None:
     assert "0.05" in page.text
 
 
+def test_a_card_draws_what_there_is_and_leaves_out_what_is_empty() -> None:
+    page = parsed(render_html(report_of(card("town"))))
+    pictures = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("class") == "band"]
+    assert len(pictures) == 6
+    boxes = [attrs for tag, attrs in page.tags if tag == "rect" and attrs.get("class") == "box"]
+    assert len(boxes) == 1
+    assert "and 2 more" in page.text
+    assert "5%" in page.text, "shares that fill a twentieth get an axis of a twentieth"
+    assert "40k" in page.text
+    for words in (terminal_text(report_of(card("town"))), render_markdown(report_of(card("town")))):
+        assert "town" in words
+        assert "0.5" in words
+
+
+def test_a_ribbon_shades_by_value_and_marks_from_its_bound() -> None:
+    block = Ribbon(["a", "b", "c"], [("x", [0.1, 0.5, None]), ("y", [2.0, 0.001, 0.4])], full=1.0, bound=0.4)
+    page = parsed(render_html(report_of(block)))
+    cells = [attrs for tag, attrs in page.tags if tag == "td"]
+    assert [attrs.get("style") for attrs in cells] == ["--a:0.09", "--a:0.42", None, "--a:0.85", "--a:0.00", "--a:0.34"]
+    assert [attrs.get("class") for attrs in cells] == [None, "hit", None, "hit", None, "hit"]
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e308])
 def test_a_band_of_numbers_that_are_not_finite_is_left_out(bad: float) -> None:
     points = [BandPoint(n, bad, bad, bad) for n in (1.0, 2.0, bad)]
@@ -182,7 +227,7 @@ def test_any_text_gives_whole_html(text: str) -> None:
     page.encode("utf-8")
     allowed = """html head meta title style body main header h1 h2 p span div strong ul ol li a nav section dl dt dd
         table caption thead tbody tr th td figure figcaption svg path text circle rect details summary time small
-        footer"""
+        footer article h3 i"""
     assert {tag for tag, _ in parsed(page).tags} <= set(allowed.split())
 
 

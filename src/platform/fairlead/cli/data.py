@@ -1,6 +1,7 @@
 """`fairlead data profile | validate | split | drift | schema`."""
 
 import argparse
+from collections.abc import Callable
 
 from fairlead.cli import data_drift, data_schema
 from fairlead.cli.output import emit, say
@@ -10,20 +11,52 @@ from fairlead.cli.verbs import SubVerb
 HELP = "look at, validate, split and compare data"
 
 
-def _profile(args: argparse.Namespace) -> int:
-    from fairlead.atomic import write_atomic
-    from fairlead.data.prepare import validate_data
-    from fairlead.data.report import validation_report
-    from fairlead.reports.html import render_html
+def _profile_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--against", metavar="FILES", help="set this source beside data.source")
+    parser.add_argument(
+        "--memory", default="1GiB", metavar="SIZE", help="what reading may take beside the program (default: 1GiB)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="as N tasks on the project's local Ray (default: here)"
+    )
+    parser.add_argument("--no-cache", action="store_true", help="read every file, also those seen before")
+    parser.add_argument("--html", metavar="PATH", help="where to write the report (default: in the run's folder)")
 
+
+def _profile(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from fairlead.atomic import write_atomic
+    from fairlead.data.profile import ProfileOptions, profile_data
+    from fairlead.data.profile_report import profile_report
+    from fairlead.reports.html import render_html
+    from fairlead.spec.quantities import parse_bytes
+    from fairlead.wiring.ray_summary import ray_engine
+
+    try:
+        memory = int(parse_bytes(args.memory))
+    except ValueError as error:
+        raise _usage(f"--memory {args.memory}", str(error)) from error
     context = new_context(args, manual_run_id())
-    result = validate_data(context.project, context.base, context.run_folder / "validate")
-    report = validation_report(context.project, result)
-    path = context.run_folder / "reports" / "profile.html"
+    options = ProfileOptions(memory, not args.no_cache, against=args.against)
+    engine = ray_engine(context.base, args.workers) if args.workers else None
+    profile = profile_data(context.project, context.base, options, _tell(), engine)
+    report = profile_report(profile)
+    path = Path(args.html) if args.html else context.run_folder / "reports" / "profile.html"
     write_atomic(path, render_html(report).encode())
     say(f"report: {path}")
-    emit(args, result.statistics, report)
+    emit(args, profile.model_dump(mode="json"), report)
     return 0
+
+
+def _tell() -> Callable[[str, float | None], None]:
+    return lambda message, share: say(f"  {message}" if share is None else f"  {share:>4.0%}  {message}")
+
+
+def _usage(what: str, why: str) -> Exception:
+    from fairlead.errors import UsageError
+
+    return UsageError(f"{what} is no size", why=why, fix="write for instance --memory 512MiB")
 
 
 def _validate(args: argparse.Namespace) -> int:
@@ -36,7 +69,11 @@ def _split(args: argparse.Namespace) -> int:
 
 SUBVERBS = {
     "profile": SubVerb(
-        "statistics of every column", _profile, examples="fairlead data profile\nfairlead data profile -o json"
+        "statistics of every column",
+        _profile,
+        _profile_arguments,
+        examples="fairlead data profile\nfairlead data profile -o json\n"
+        "fairlead data profile --against data/2013-09.parquet --html september.html",
     ),
     "validate": SubVerb(
         "check the rows against the schema, quarantine those that break it",

@@ -18,6 +18,7 @@ from fairlead.errors import DataError, SourceUnreadable
 
 BATCH_ROWS = 131_072
 _GROUP_BYTES = 256 * 2**20
+_DICTIONARY_BYTES = 2.5
 # What pyarrow raises for bytes that are not what they should be.
 _DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError)
 
@@ -119,9 +120,18 @@ def parquet_schema(location: Location, metadata: pq.FileMetaData) -> pa.Schema:
 
 
 def parquet_tasks(
-    location: Location, number: int, metadata: pq.FileMetaData, columns: Sequence[str] | None
+    location: Location,
+    number: int,
+    metadata: pq.FileMetaData,
+    columns: Sequence[str] | None,
+    *,
+    dictionaries: bool = False,
 ) -> Iterator[Task]:
-    """Tasks that each read some neighbouring row groups; those too large for memory are streamed one batch a task."""
+    """Tasks that each read some neighbouring row groups; those too large for memory are streamed one batch a task.
+
+    With `dictionaries` text of few different values stays as the file has it, a dictionary and indices: six times
+    faster to read, and the values are looked at once."""
+    encoded = _encoded_columns(metadata) if dictionaries else ()
     start = 0
     groups: list[int] = []
     rows = size = 0
@@ -129,18 +139,18 @@ def parquet_tasks(
         group = metadata.row_group(index)
         if group.total_byte_size > _GROUP_BYTES:
             if groups:
-                yield _groups_task(location, number, metadata, columns, groups, start)
+                yield _groups_task(location, number, metadata, columns, groups, start, encoded)
                 start, groups, rows, size = start + rows, [], 0, 0
-            yield from _streamed(location, number, metadata, columns, index, start)
+            yield from _streamed(location, number, metadata, columns, index, start, encoded)
             start += group.num_rows
             continue
         groups.append(index)
         rows, size = rows + group.num_rows, size + group.total_byte_size
         if rows >= BATCH_ROWS or size > _GROUP_BYTES // 4:
-            yield _groups_task(location, number, metadata, columns, groups, start)
+            yield _groups_task(location, number, metadata, columns, groups, start, encoded)
             start, groups, rows, size = start + rows, [], 0, 0
     if groups:
-        yield _groups_task(location, number, metadata, columns, groups, start)
+        yield _groups_task(location, number, metadata, columns, groups, start, encoded)
 
 
 def _groups_task(
@@ -150,12 +160,13 @@ def _groups_task(
     columns: Sequence[str] | None,
     groups: Sequence[int],
     start: int,
+    encoded: Sequence[str],
 ) -> Task:
     names = None if columns is None else list(columns)
 
     def read() -> list[RawBatch]:
         done: list[pa.Table] = []
-        with _opened(location, metadata) as file:
+        with _opened(location, metadata, encoded) as file:
             try:
                 table = file.read_row_groups(list(groups), columns=names, use_threads=False)
             except _DAMAGE:
@@ -183,9 +194,10 @@ def _streamed(
     columns: Sequence[str] | None,
     index: int,
     start: int,
+    encoded: Sequence[str],
 ) -> Iterator[Task]:
     names = None if columns is None else list(columns)
-    with _opened(location, metadata) as file:
+    with _opened(location, metadata, encoded) as file:
         batches = file.iter_batches(BATCH_ROWS, [index], names, use_threads=True)
         while True:
             try:
@@ -200,10 +212,30 @@ def _streamed(
             start += batch.num_rows
 
 
-def _opened(location: Location, metadata: pq.FileMetaData) -> pq.ParquetFile:
+def _encoded_columns(metadata: pq.FileMetaData) -> tuple[str, ...]:
+    """Columns of text whose dictionary surely covers them: it takes less room than indices of 20 bits would."""
+    found = []
+    for index in range(metadata.num_columns):
+        column = metadata.schema.column(index)
+        if column.physical_type != "BYTE_ARRAY" or column.max_repetition_level or "." in column.path:
+            continue
+        chunks = [metadata.row_group(group).column(index) for group in range(metadata.num_row_groups)]
+        size, rows = sum(chunk.total_uncompressed_size for chunk in chunks), sum(chunk.num_values for chunk in chunks)
+        if size <= _DICTIONARY_BYTES * rows and all(chunk.has_dictionary_page for chunk in chunks):
+            found.append(column.path)
+    return tuple(found)
+
+
+def _opened(location: Location, metadata: pq.FileMetaData, encoded: Sequence[str]) -> pq.ParquetFile:
     try:
         source = location.filesystem.open_input_file(location.path)
-        return pq.ParquetFile(source, metadata=metadata, pre_buffer=False, page_checksum_verification=True)
+        return pq.ParquetFile(
+            source,
+            metadata=metadata,
+            pre_buffer=False,
+            page_checksum_verification=True,
+            read_dictionary=list(encoded) or None,
+        )
     except _DAMAGE as error:
         raise unreadable(location, error) from error
 
@@ -211,7 +243,8 @@ def _opened(location: Location, metadata: pq.FileMetaData) -> pq.ParquetFile:
 def _check_text(table: pa.Table, location: Location, group: int) -> None:
     """Parquet does not promise that its strings are UTF-8; everything after this point believes it."""
     for field, column in zip(table.schema, table.columns, strict=True):
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+        text = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_string(text) or pa.types.is_large_string(text):
             try:
                 column.validate(full=True)
             except pa.ArrowInvalid as error:

@@ -1,5 +1,6 @@
 """A source: its files, read in order as record batches with bounded memory, and what its content is called."""
 
+import copy
 import hashlib
 import itertools
 import os
@@ -41,6 +42,15 @@ class Source:
         self.files, self.format = find_files(sources, base, data.format)
         self._delimiter = data.delimiter
 
+    def part(self, numbers: range) -> "Source":
+        """The same source with only these of its files; nothing is looked at again."""
+        made = copy.copy(self)
+        made.files = self.files[numbers.start : numbers.stop]
+        for name in ("metadata", "schemas"):
+            if name in made.__dict__:
+                made.__dict__[name] = made.__dict__[name][numbers.start : numbers.stop]
+        return made
+
     @property
     def typed(self) -> bool:
         """Do the files themselves say what type a column has?"""
@@ -75,16 +85,19 @@ class Source:
             found = dict.fromkeys(first()[0].batch.schema.names if first else ())
         return found | {name: None for name, _ in file.partitions if name not in found}
 
-    def tasks(self, columns: Sequence[str] | None = None, only: int | None = None) -> Iterator[Task]:
-        """What there is to read, in order (of one file with `only`). Columns that a file lacks are left out."""
+    def tasks(
+        self, columns: Sequence[str] | None = None, only: int | None = None, *, dictionaries: bool = False
+    ) -> Iterator[Task]:
+        """What there is to read, in order (of one file with `only`). Columns that a file lacks are left out.
+        `dictionaries`: see `readers.parquet_tasks`."""
         for number, file in enumerate(self.files):
             if only is not None and number != only:
                 continue
             partitions = {k: v for k, v in file.partitions if columns is None or k in columns}
-            for task in self._file_tasks(number, columns):
+            for task in self._file_tasks(number, columns, dictionaries):
                 yield _with_partitions(task, partitions) if partitions else task
 
-    def _file_tasks(self, number: int, columns: Sequence[str] | None) -> Iterator[Task]:
+    def _file_tasks(self, number: int, columns: Sequence[str] | None, dictionaries: bool) -> Iterator[Task]:
         file = self.files[number]
         if self.typed:
             footer = self.metadata[number]
@@ -92,7 +105,7 @@ class Source:
             if columns is not None:
                 known = set(self.schemas[number].names)
                 names = [name for name in columns if name in known]
-            return parquet_tasks(file, number, footer, names)
+            return parquet_tasks(file, number, footer, names, dictionaries=dictionaries)
         if self.format == "csv":
             return csv_tasks(file, number, columns, self._delimiter)
         return jsonl_tasks(file, number, columns)
@@ -102,7 +115,7 @@ class Source:
 
         At most two tasks a thread are under way, which bounds memory: a task holds up to 128 Ki rows, or 64 MiB of them
         when rows are wide, or one row group."""
-        yield from _in_order(self.tasks(columns), lambda task: [work(raw) for raw in task()])
+        yield from run_in_order(self.tasks(columns), lambda task: [work(raw) for raw in task()])
 
     def check_zones(self) -> None:
         """Raises SchemaMismatch when a column of points in time has a zone in one Parquet file and another or none in
@@ -150,8 +163,9 @@ def num_threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _in_order(tasks: Iterator[Task], run: Callable[[Task], list[T]]) -> Iterator[T]:
-    threads = num_threads()
+def run_in_order(tasks: Iterator[Task], run: Callable[[Task], list[T]], threads: int | None = None) -> Iterator[T]:
+    """`run` on every task by several threads, results in the order of the tasks; at most two a thread are waiting."""
+    threads = threads or num_threads()
     with ThreadPoolExecutor(threads, thread_name_prefix="fairlead-data") as pool:
         waiting: deque[Future[list[T]]] = deque()
         try:

@@ -131,6 +131,11 @@ def good_rows(checked: Checked) -> pa.RecordBatch:
     return checked.batch if checked.bad is None else checked.batch.filter(pa.array(~checked.bad))
 
 
+def schema_of(project: Project, base: Path, source: Source, tell: Progress) -> Schema:
+    """The schema of `data.validate.schema`; inferred, and written there, when there is no such file."""
+    return _schema(project, base, source, tell)[0]
+
+
 def _schema(
     project: Project, base: Path, source: Source, tell: Progress
 ) -> tuple[Schema, Path | None, bool, dict[str, str], dict[str, str]]:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from fairlead.reports import svg
 from fairlead.reports.bands import band_chart
+from fairlead.reports.cards import card, ribbon
 from fairlead.reports.model import (
     KIND_OF_VERDICT,
     Bands,
     BarChart,
     Block,
     Callout,
+    Card,
     Cell,
     Histogram,
     Intervals,
@@ -25,6 +27,7 @@ from fairlead.reports.model import (
     LineChart,
     Matrix,
     Report,
+    Ribbon,
     Section,
     Table,
     Text,
@@ -163,6 +166,10 @@ def _block(block: Block, limits: _Limits) -> str:
             return _matrix(block, limits)
         case Bands():
             return _bands(block, limits)
+        case Card():
+            return card(block, limits.items)
+        case Ribbon():
+            return _scroll(ribbon(block, limits.rows), block.title or "ribbon") + _note(block.note)
 
 
 def _paragraphs(text: str, limit: int) -> str:

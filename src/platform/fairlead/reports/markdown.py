@@ -10,6 +10,7 @@ from fairlead.reports.model import (
     BarChart,
     Block,
     Callout,
+    Card,
     Cell,
     Histogram,
     Intervals,
@@ -17,6 +18,7 @@ from fairlead.reports.model import (
     LineChart,
     Matrix,
     Report,
+    Ribbon,
     Table,
     Text,
     Timeline,
@@ -84,6 +86,14 @@ def _block(block: Block) -> list[str]:
             return _titled(block.title, _grid(header, rows), block.note)
         case Bands():
             return _titled(block.title, [f"- {_inline(band_summary(band))}" for band in block.panels], block.note)
+        case Card():
+            facts = ", ".join(f"{_inline(name)} {_cell(value)}" for name, value in block.facts)
+            badges = "".join(f" ({_inline(badge.text)})" for badge in block.badges)
+            return _titled("", [f"- **{_inline(block.title)}**{badges}: {facts}"], block.note)
+        case Ribbon():
+            return _titled(
+                block.title, _grid(["", *block.columns], [[n, *values] for n, values in block.rows]), block.note
+            )
 
 
 def _titled(title: str, lines: Iterable[str], note: str) -> list[str]:

@@ -216,7 +216,59 @@ class Bands:
     note: str = ""
 
 
-Block = Text | Callout | KeyValues | Table | LineChart | BarChart | Histogram | Intervals | Timeline | Matrix | Bands
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Five ascending quantiles for each label in turn, for instance a month: ends, quartiles, median. None: no data."""
+
+    items: Sequence[tuple[str, Sequence[float] | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How a whole is divided, for each label in turn: `rows` hold a share for each of `names`; the rest is "other"."""
+
+    names: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One thing with its facts in a line and small pictures side by side, each under a few words."""
+
+    title: str
+    facts: Sequence[tuple[str, Cell]]
+    panels: Sequence[tuple[str, "Histogram | BarChart | Boxes | Shares"]]
+    badges: Sequence[Badge] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ribbon:
+    """A number for each row and column, told by shades: `full` is the darkest; from `bound` on it is marked."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[float | None]]]
+    full: float
+    bound: float | None = None
+    title: str = ""
+    note: str = ""
+
+
+Block = (
+    Text
+    | Callout
+    | KeyValues
+    | Table
+    | LineChart
+    | BarChart
+    | Histogram
+    | Intervals
+    | Timeline
+    | Matrix
+    | Bands
+    | Card
+    | Ribbon
+)
 
 
 @dataclass(frozen=True, slots=True)

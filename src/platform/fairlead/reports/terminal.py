@@ -14,6 +14,7 @@ from fairlead.reports.model import (
     BarChart,
     Block,
     Callout,
+    Card,
     Cell,
     Histogram,
     Intervals,
@@ -22,6 +23,7 @@ from fairlead.reports.model import (
     LineChart,
     Matrix,
     Report,
+    Ribbon,
     Table,
     Text,
     Timeline,
@@ -95,6 +97,20 @@ def print_block(block: Block, console: Console) -> None:
             _print_grid(console, block.title, columns, matrix, None, block.note)
         case Bands():
             _print_bands(block, console)
+        case Card():
+            _print_card(block, console)
+        case Ribbon():
+            shades: list[list[Cell]] = [[name, *values] for name, values in block.rows]
+            _print_grid(console, block.title, ["", *block.columns], shades, None, block.note)
+
+
+def _print_card(block: Card, console: Console) -> None:
+    line = Words(clean(block.title), style="bold")
+    for badge in block.badges:
+        line.append(f"  {clean(badge.text)}", style=STYLE_OF_KIND[badge.kind])
+    for name, value in block.facts:
+        line.append(f"  {clean(name)} ", style="dim").append(format_cell(value, 60), style="")
+    console.print(line)
 
 
 def cell_words(cell: Cell) -> Words:
