@@ -9,7 +9,7 @@ from fairlead.data.leaks.columns import clocks_of, feature_columns
 from fairlead.data.leaks.findings import Findings
 from fairlead.data.leaks.identity import CLOCK, UNIQUE, clocks_in_disguise, identifiers
 from fairlead.data.leaks.pairs import JOINT_GAIN, alike, difference, joint_pairs, joint_strengths
-from fairlead.data.leaks.presence import PURE, MissingCounts, written_by_outcome
+from fairlead.data.leaks.presence import SURELY, MissingCounts, written_by_outcome
 from fairlead.data.leaks.strength import Target
 from fairlead.records.data import LeakFinding
 from fairlead.spec.features import Features
@@ -92,7 +92,7 @@ class _Scan:
             missing = array.is_null(nan_is_null=True) if pa.types.is_floating(array.type) else array.is_null()
             flags = np.asarray(missing.to_numpy(zero_copy_only=False))
             for score, why in written_by_outcome(flags, self.labels, len(self.features.names())):
-                self.findings.note(name, "written by the outcome", score, PURE, why, severe=True)
+                self.findings.note(name, "written by the outcome", score, SURELY, why, severe=True)
 
     def differences(self) -> None:
         """Pairs by their difference. The blame is on the one that is also known with the label only, else on the one
