@@ -156,7 +156,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--peers", type=Path, help="folder with one environment for each peer")
     parser.add_argument("--peer-clean", type=int, default=30, help="clean sets for the peers")
-    parser.add_argument("--peer-seconds", type=float, default=150, help="time for each peer")
+    parser.add_argument("--peer-seconds", type=float, default=220, help="time for each peer")
     parser.add_argument("--out", type=Path, help="where planted.md and planted.json go; default docs/ for a full run")
     options = parser.parse_args()
     started = time.monotonic()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from planted_accepted import Accepted, available
 from planted_worlds import BATCH, ENTITY, LABEL, ROW, ROWS, TIME, Case
 
 from fairlead.data.prepare import prepare_data
@@ -29,13 +30,18 @@ def accuse(case: Case) -> tuple[Accused, bool]:
 
 
 def _project(case: Case, source: str, data: dict[str, object]) -> Project:
-    return Project.model_validate(
-        {
-            "project": "planted",
-            "data": {"source": source, "label": {"column": LABEL}, "validate": {"schema": "schema.yaml"}, **data},
-            "features": {"numeric": list(case.numeric), "categorical": list(case.categorical)},
-        }
-    )
+    return Project.model_validate(_fields(case, source, data))
+
+
+def _fields(case: Case, source: str, data: dict[str, object]) -> dict[str, Any]:
+    features: dict[str, Any] = {"numeric": list(case.numeric), "categorical": list(case.categorical)}
+    if case.setting == "windows":
+        features["datetime"] = {TIME: {"parts": ["hour", "weekday"]}}
+    return {
+        "project": "planted",
+        "data": {"source": source, "label": {"column": LABEL}, "validate": {"schema": "schema.yaml"}, **data},
+        "features": features,
+    }
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------
@@ -52,7 +58,13 @@ def _windows(case: Case, base: Path) -> Accused:
     write_schema(
         base / "schema.yaml", schema.model_copy(update={"columns": {**schema.columns, ROW: unique}}), "edited", {}
     )
+    accepted = Accepted(base, _fields(case, "reference", {"time": TIME}), "current") if available() else None
     current = _validated(_project(case, "current", {"time": TIME}), base, said)
+    if accepted is not None:
+        found = {} if current is None else accepted.anomalies(current.schema, current.rows_of_file)
+        for part in (found, accepted.drift()):
+            for column, what in part.items():
+                _say(said, column or BATCH, what)
     _compared(case, reference, current, said)
     return said
 

@@ -93,7 +93,7 @@ class World:
             "visits": rng.poisson(3 * scale["visits"], n),
             "rate": rng.beta(2, 5 * scale["rate"], n),
             "score": z(0, scale["score"], n),
-            "pressure": z(1013, 8 * scale["pressure"], n) - 0.2 * (temperature - 58),
+            "pressure": z(1013, 8 * scale["pressure"], n) - 0.5 * (temperature - 58),
             "plan": rng.choice(["basic", "plus", "pro"], n, p=self.shares["plan"]),
             "region": rng.choice(_REGIONS, n, p=self.shares["region"]),
             "device": rng.choice(["android", "ios", "web", "tv"], n, p=self.shares["device"]),

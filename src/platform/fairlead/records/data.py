@@ -138,6 +138,19 @@ class SplitDifference:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkDrift:
+    """Two columns (or a column and the label) whose rank correlation moved from `before` to `now`; `bound` is what
+    chance explains, on the scale of Fisher's z."""
+
+    first: str
+    second: str
+    before: float
+    now: float
+    bound: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class SkewFinding:
     """A feature of live traffic that does not look as it did in a model's training data.
 
