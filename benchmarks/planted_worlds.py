@@ -232,13 +232,14 @@ def _relabel(world: World, table: Table) -> tuple[str, ...]:
 
 
 def _concept(world: World, table: Table) -> tuple[str, ...]:
-    """The label depends on score the other way round; no column's own distribution moves."""
+    """The label depends on score the other way round, and hence less on the others; no column's own distribution
+    moves."""
     order = np.argsort(np.nan_to_num(np.asarray(table["score"], np.float64)))
     label = np.asarray(table[LABEL])
     mirrored = label.copy()
     mirrored[order] = label[order[::-1]]
     table[LABEL] = mirrored
-    return (LABEL, "score")
+    return (LABEL, "score", "amount", "visits", "plan")
 
 
 def _broken_link(world: World, table: Table) -> tuple[str, ...]:

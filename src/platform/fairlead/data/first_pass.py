@@ -89,7 +89,7 @@ class FirstPass:
         usable = batch.filter(pa.array(state == 0))
         if usable.num_rows:
             self._labels.update(usable.column(data.label.column))
-        if data.entity is not None:
+        if data.entity is not None and data.split.by != "time":  # where time decides alone, entities may live on
             self._add("groups", hash_column(usable.column(data.entity)))
         if self._hash_rows:
             self._add("rows", hash_rows(usable))
