@@ -72,12 +72,33 @@ def test_what_is_known_only_after_a_flight_is_refused(flights_folder: Path, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("by", ["time", "random", "time+group"])
+def test_of_the_whole_extract_the_four_leaks_are_severe_and_nothing_else(
+    by: str, flights_folder: Path, tmp_path: Path
+) -> None:
+    split: dict[str, object] = {"by": by}
+    if by != "random":
+        split |= {"validation": "2013-03-01", "test": "2013-04-01"}
+    reasons = dict.fromkeys(KNOWN_AFTERWARDS, "to see what else is found")
+    everything = [*NUMERIC, "plane_year", "seats", "flight", *KNOWN_AFTERWARDS]
+    project = flights(numeric=everything, entity="tailnum", split=split, leaks={"allow": reasons})
+    result = prepared(flights_folder, project, tmp_path)
+    assert severe(result.leaks) == set(KNOWN_AFTERWARDS)
+    told = {(finding.feature, finding.kind) for finding in result.leaks if finding.feature not in KNOWN_AFTERWARDS}
+    assert told == ({("tailnum", "entity on both sides")} if by == "random" else set())
+
+
 @pytest.mark.parametrize("feature", KNOWN_AFTERWARDS)
 def test_each_of_them_alone_is_refused_and_allowed_by_name(feature: str, flights_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(LeakFound, match=f"1 feature knows the answer: {feature}"):
         prepared(flights_folder, flights(numeric=[*NUMERIC, feature]), tmp_path)
-    result = prepared(flights_folder, flights(numeric=[*NUMERIC, feature], leaks={"allow": [feature]}), tmp_path)
-    assert [(leak.feature, leak.allowed) for leak in result.leaks] == [(feature, True)]
+    reason = "measured at the gate"
+    result = prepared(
+        flights_folder, flights(numeric=[*NUMERIC, feature], leaks={"allow": {feature: reason}}), tmp_path
+    )
+    assert {(leak.feature, leak.allowed, leak.reason) for leak in result.leaks if leak.severe} == {
+        (feature, True, reason)
+    }
 
 
 def test_delays_are_found_without_cancelled_flights_by_their_difference_to_the_schedule(
@@ -151,6 +172,6 @@ def test_a_refusal_names_the_way_out() -> None:
     finding = LeakFinding("late_fee", 0.97, 0.85, True, False, "it alone ranks the label with an AUC of 0.970")
     with pytest.raises(LeakFound) as caught:
         refuse_leaks([finding, LeakFinding("near", 0.8, 0.85, False, False, "")])
-    assert "data.leaks.allow: [late_fee]" in str(caught.value)
+    assert "data.leaks.allow: {late_fee: why it is known in time}" in str(caught.value)
     assert "near" not in caught.value.what
     refuse_leaks([LeakFinding("late_fee", 0.97, 0.85, True, True, "")])

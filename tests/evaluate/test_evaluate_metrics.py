@@ -8,6 +8,7 @@ from sklearn import metrics as reference
 
 from fairlead.errors import EvaluationError
 from fairlead.evaluate.metrics import METRICS, Scored, predictions, statistic, undefined
+from fairlead.evaluate.scoring import Resampling, measure
 
 
 def binary_rows(seed: int, rows: int = 300, distinct: int = 40) -> Scored:
@@ -153,3 +154,29 @@ def test_scores_and_labels_that_do_not_belong_together_are_refused(
 
 def test_a_perfect_wrong_prediction_has_a_finite_log_loss() -> None:
     assert np.isfinite(value("log_loss", Scored("binary", np.array([0.0, 1.0]), np.array([1.0, 0.0]))))
+
+
+@pytest.mark.parametrize("task", sorted(METRICS))
+def test_a_row_of_weight_k_counts_as_k_rows(task: str) -> None:
+    rows = ROWS[task](7)
+    times = np.random.default_rng(7).integers(0, 4, len(rows))
+    repeated = rows.part(np.repeat(np.arange(len(rows)), times))
+    weighted = Scored(task, rows.scores, rows.labels, rows.threshold, times.astype(float))
+    for name in METRICS[task]:
+        assert undefined(name, weighted) == undefined(name, repeated) == ""
+        assert value(name, weighted) == pytest.approx(value(name, repeated), rel=1e-9), name
+    found = measure(weighted, Resampling())
+    for name, metric in found.items():
+        assert metric.value == pytest.approx(value(name, repeated), rel=1e-9)
+        assert metric.interval is not None
+        assert metric.interval.low <= metric.value <= metric.interval.high
+    assert weighted.part(np.arange(10)).weights is not None
+
+
+def test_weights_that_are_none_are_named() -> None:
+    rows = binary_rows(7)
+    with pytest.raises(EvaluationError, match="not of the same rows"):
+        Scored("binary", rows.scores, rows.labels, 0.5, np.ones(3))
+    assert "all of them are 0" in Scored("binary", rows.scores, rows.labels, 0.5, np.zeros(len(rows))).problem()
+    only_negative = Scored("binary", rows.scores, rows.labels, 0.5, 1 - rows.labels)
+    assert "only one class" in undefined("auc", only_negative)

@@ -33,7 +33,7 @@ def test_no_two_errors_share_a_code() -> None:
         ("evaluate.gates.0.min", ["evaluate.gates[].min"]),
         ("features.numeric.distance.clip", ["features.numeric.<name>.clip"]),
         ("split.by", ["data.split.by"]),
-        ("seed", ["data.split.seed", "train.seed", "evaluate.seed"]),
+        ("seed", ["data.sample.seed", "data.split.seed", "train.seed", "evaluate.seed"]),
     ],
 )
 def test_short_and_concrete_paths_are_understood(word: str, paths: list[str]) -> None:

@@ -232,7 +232,7 @@ FL-100: my.yaml has 12 problems
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("by: time,", "by: tim,"), "expected one of time, group, stratified, random; got \"tim\"; did you mean time?"),
+        (("by: time,", "by: tim,"), "expected one of time, group, stratified, random, time+group, group+stratified; got \"tim\"; did you mean time?"),
         (("2013-06-01", "yesterday"), "expected a date (2013-07-01 or 2013-07-01T12:00:00Z) or share (0.01 or 1%); got \"yesterday\""),
         (("2013-06-01", "2013-08-01"), "data.split: validation must begin before test"),
         (("2013-06-01", "0.2"), "data.split: validation and test must both be dates, or both be shares of the rows in time order"),

@@ -4,11 +4,13 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
-from train_world import ALONE, job, prepared, progress_notes, train_spec, trained
+from train_world import ALONE, FEATURES, job, prepared, progress_notes, table, train_spec, trained, write
 
+from fairlead.dataset import LABEL, WEIGHT
 from fairlead.errors import CheckpointDamaged, LossNotFinite
 from fairlead.train.checkpoint import CheckpointStore
 from fairlead.train.loop import Loop, learning_rate
@@ -63,6 +65,31 @@ def test_stopped_anywhere_and_started_again_the_weights_are_bit_equal(
     assert again["resumed_from_step"] == 12
     for name in ("train_loss", "validation_loss", "validation_auc", "grad_norm", "learning_rate"):
         assert [epoch[name] for epoch in again["history"]] == [epoch[name] for epoch in undisturbed["history"]]
+
+
+def test_rows_of_weight_0_teach_nothing_and_equal_weights_change_nothing(tmp_path: Path) -> None:
+    clean = table(600, 1)
+    lies = clean.set_column(clean.schema.get_field_index(LABEL), LABEL, pa.array(1 - clean[LABEL].to_numpy()))
+    validation = table(200, 2)
+
+    def weighted(rows: pa.Table, weights: Any) -> pa.Table:
+        return rows.append_column(WEIGHT, pa.array(weights, pa.float64()))
+
+    def auc_of(name: str, rows: pa.Table, judged: pa.Table) -> dict[str, Any]:
+        data = write(tmp_path / name, {"train": rows, "validation": judged}, FEATURES, "binary", 100)
+        return trained(job(tmp_path / f"{name}-run", data, epochs=8))
+
+    judged = weighted(validation, [1.0] * 200)
+    plain = auc_of("plain", clean, validation)
+    equal = auc_of("equal", weighted(clean, [1.0] * 600), judged)
+    assert equal["weights_sha256"] == plain["weights_sha256"]
+    assert equal["history"][-1]["validation_auc"] == pytest.approx(plain["history"][-1]["validation_auc"])
+    assert equal["history"][-1]["validation_loss"] == pytest.approx(plain["history"][-1]["validation_loss"])
+    both = pa.concat_tables([clean, lies])
+    ignored = auc_of("ignored", weighted(both, [2.0] * 600 + [0.0] * 600), judged)
+    believed = auc_of("believed", weighted(both, [1.0] * 1200), judged)
+    assert ignored["history"][-1]["validation_auc"] > 0.85
+    assert believed["history"][-1]["validation_auc"] < 0.7
 
 
 def test_other_seeds_give_other_weights_and_the_same_seed_the_same(tmp_path: Path) -> None:

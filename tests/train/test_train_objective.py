@@ -67,6 +67,21 @@ def test_auc_is_that_of_scikit_learn_with_and_without_ties(digits: int) -> None:
     assert auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
+def test_weights_are_repeated_rows_for_the_objective_and_the_auc() -> None:
+    random = np.random.default_rng(7)
+    times = random.integers(0, 4, 400)
+    for task, labels in (("binary", random.integers(0, 2, 400)), ("regression", random.normal(5, 3, 400))):
+        weighted = objective_for(task, 2, [labels[:150], labels[150:]], [times[:150], times[150:]])
+        repeated = objective_for(task, 2, [np.repeat(labels, times)])
+        assert weighted.offset == pytest.approx(repeated.offset)
+        assert weighted.scale == pytest.approx(repeated.scale)
+    labels = (random.random(400) < 0.3).astype(np.float32)
+    scores = np.round(random.normal(size=400) + labels, 1).astype(np.float32)
+    expected = auc(np.repeat(scores, times), np.repeat(labels, times))
+    assert auc(scores, labels, times) == pytest.approx(expected, abs=1e-12)
+    assert auc(scores, labels, labels) is None
+
+
 def test_auc_of_one_class_is_none() -> None:
     assert auc(np.array([0.1, 0.2]), np.array([1.0, 1.0])) is None
 

@@ -153,7 +153,8 @@ def _data(proposal: "Proposal", schema: str) -> list[str]:
         lines += wrap(
             f"These predict the label well by themselves ({names}{more}); check that they are known in time.", "  # "
         )
-        lines += ["  leaks:", *sequence("allow", proposal.allow, "    ")]
+        reason = scalar("found by fairlead init; write here why it is known in time")
+        lines += ["  leaks:", "    allow:", *(f"      {scalar(name)}: {reason}" for name in proposal.allow)]
     return lines
 
 

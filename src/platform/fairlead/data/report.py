@@ -61,6 +61,7 @@ def prepare_report(project: Project, result: PrepareResult) -> Report:
     manifest = result.manifest
     sections = [
         Section("Splits", [*_callouts(result.warnings), *_splits(result)]),
+        Section("How alike the splits are", _differences(result)),
         Section("Leak scan", _leaks(result.leaks, project.data.leaks.max_auc)),
         Section("Transform", [_transform(result)]),
         Section("Training split", _columns(result.statistics)),
@@ -110,7 +111,10 @@ def _splits(result: PrepareResult) -> list[Block]:
         ("Task", manifest.task),
         ("Label", manifest.label),
         ("Split by", manifest.split_by),
-        *((f"From ({name})" if manifest.split_by == "time" else name, at) for name, at in manifest.boundaries.items()),
+        *(
+            (f"From ({name})" if manifest.split_by.startswith("time") and name in SPLITS else name, at)
+            for name, at in manifest.boundaries.items()
+        ),
         ("Rows read", manifest.rows_read),
         ("Rejected", manifest.rows_rejected),
         ("Without a label", manifest.rows_unlabelled),
@@ -131,14 +135,33 @@ def _leaks(findings: Sequence[LeakFinding], bound: float) -> list[Block]:
     rows = [
         (
             finding.feature,
+            finding.kind,
             finding.score,
             finding.bound,
-            Badge("allowed", "warn") if finding.allowed else Badge("leak", "fail") if finding.severe else Badge("near"),
-            finding.why,
+            Badge("allowed", "warn") if finding.allowed else Badge("leak", "fail") if finding.severe else Badge("told"),
+            finding.why + (f" (allowed: {finding.reason})" if finding.allowed and finding.reason else ""),
         )
         for finding in findings
     ]
-    return [Table(("Feature", "Score", "Bound", "", "Why"), rows)]
+    return [Table(("Feature", "Kind", "Score", "Bound", "", "Why"), rows)]
+
+
+def _differences(result: PrepareResult) -> list[Block]:
+    shown = [d for d in result.differences if d.differs][:_MAX_BARS]
+    if not result.differences:
+        return [Text("Too few rows to compare.")]
+    if not shown:
+        return [Text("No column of validation or test differs from the training split by more than chance explains.")]
+    rows = [(d.split, _named(d.column, result), round(d.distance, 4), round(d.bound, 4), d.why) for d in shown]
+    more = sum(d.differs for d in result.differences) - len(shown)
+    note = "Largest difference of frequencies, and what chance explains when rows are independent."
+    return [
+        Table(("Split", "Column", "Distance", "Chance", "Most"), rows, note=note + (f" {more} more." if more else ""))
+    ]
+
+
+def _named(column: str, result: PrepareResult) -> str:
+    return f"{result.manifest.label} (the label)" if column == LABEL else column
 
 
 def _transform(result: PrepareResult) -> Table:

@@ -78,7 +78,7 @@ def validate_data(
     schema, path, inferred, notes, looks = _schema(project, base, source, tell)
     _check_columns(project, schema, notes, looks)
     time = project.data.time
-    required = [time] if time and project.data.split.by == "time" else []
+    required = [time] if time and project.data.split.in_time else []
     uris = [file.uri for file in source.files]
     checker = Checker(schema, uris, required=required, header=lambda number: list(source.columns_of(number)))
     count = _Count(source, project.data.label.column)
@@ -174,6 +174,9 @@ def _check_columns(project: Project, schema: Schema, left_out: Mapping[str, str]
         "features": project.features.names(),
         "data.time": (data.time,) if data.time else (),
         "data.entity": (data.entity,) if data.entity else (),
+        "data.weight": (data.weight,) if data.weight else (),
+        "data.sample.chance": (data.sample.chance,) if data.sample and data.sample.chance else (),
+        "data.leaks.known_at": (*data.leaks.known_at, *data.leaks.known_at.values()),
         "evaluate": slices,
     }
     for where, names in named.items():
@@ -197,6 +200,7 @@ def _check_kinds(project: Project, schema: Schema, looks: Mapping[str, str]) -> 
         (tuple(features.image), ("tensor",), "image"),
         (tuple(features.text), ("string",), "text"),
         ((project.data.time,) if project.data.time else (), ("timestamp",), "time"),
+        (tuple(project.data.leaks.known_at.values()), ("timestamp",), "a time of knowing"),
     ]
     for names, kinds, role in takes:
         for name in names:

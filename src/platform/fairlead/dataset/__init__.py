@@ -4,9 +4,18 @@ Here live: the files and their digests (`files`), the writer, the reader, and th
 Never here: how rows came about, what a transform does with them.
 """
 
-from fairlead.dataset.files import LABEL, MANIFEST
+from fairlead.dataset.files import LABEL, MANIFEST, WEIGHT
 from fairlead.dataset.prepared import PreparedData, RowGroup
 from fairlead.dataset.transport import fetch_prepared, publish_prepared
 from fairlead.dataset.writer import DatasetWriter
 
-__all__ = ["LABEL", "MANIFEST", "DatasetWriter", "PreparedData", "RowGroup", "fetch_prepared", "publish_prepared"]
+__all__ = [
+    "LABEL",
+    "MANIFEST",
+    "WEIGHT",
+    "DatasetWriter",
+    "PreparedData",
+    "RowGroup",
+    "fetch_prepared",
+    "publish_prepared",
+]

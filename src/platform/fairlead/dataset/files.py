@@ -8,6 +8,7 @@ from fairlead.records.codec import to_json
 from fairlead.records.data import DatasetManifest
 
 LABEL = "__label__"
+WEIGHT = "__weight__"
 MANIFEST = "manifest.json"
 TRANSFORM = "transform.json"
 STATISTICS = "statistics.json"

@@ -14,9 +14,15 @@ from fairlead.evaluate.metrics import FloatArray, Scored, statistic
 _TEMPERATURES = (0.05, 20.0)
 
 
-def fit_calibration(kind: str, logits: NDArray[np.floating], labels: NDArray[np.generic], task: str) -> Calibration:
+def fit_calibration(
+    kind: str,
+    logits: NDArray[np.floating],
+    labels: NDArray[np.generic],
+    task: str,
+    weights: NDArray[np.floating] | None = None,
+) -> Calibration:
     """The calibration with the smallest log loss on these rows: logits [N] (binary) or [N, C], labels class indices
-    [N].
+    [N], weights [N] (None: rows count alike).
 
     "temperature": one number that all logits are divided by; it changes no order, hence no AUC. "isotonic" (binary
     only): a rising step function, which makes ties; its probabilities keep a distance of 1/(n+2) from 0 and 1,
@@ -31,12 +37,12 @@ def fit_calibration(kind: str, logits: NDArray[np.floating], labels: NDArray[np.
     values, classes = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     _check(values, classes, task)
     if kind == "temperature":
-        return _temperature(values, classes, task)
+        return _temperature(values, classes, task, weights)
     if kind != "isotonic":
         raise EvaluationError(f"unknown calibration {kind!r}", fix="temperature, isotonic or none")
     if task != "binary":
         raise EvaluationError("isotonic calibration is for binary labels", fix="evaluate.calibration: temperature")
-    return _isotonic(values, classes)
+    return _isotonic(values, classes, weights)
 
 
 def calibration_facts(
@@ -71,16 +77,19 @@ def _check(logits: FloatArray, labels: FloatArray, task: str) -> None:
         )
 
 
-def _temperature(logits: FloatArray, labels: FloatArray, task: str) -> Calibration:
+def _temperature(
+    logits: FloatArray, labels: FloatArray, task: str, weights: NDArray[np.floating] | None
+) -> Calibration:
     """Guo, Pleiss, Sun, Weinberger 2017, "On calibration of modern neural networks". The log loss is convex in 1/T."""
 
     def log_loss(log_inverse: float) -> float:
         scaled = logits * np.exp(log_inverse)
         if task == "binary":
-            return float(np.mean(np.logaddexp(0, np.where(labels == 1, -scaled, scaled))))
+            return float(np.average(np.logaddexp(0, np.where(labels == 1, -scaled, scaled)), weights=weights))
         top = scaled.max(axis=1)
         own = scaled[np.arange(len(labels)), labels.astype(np.intp)]
-        return float(np.mean(np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top - own))
+        losses = np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top - own
+        return float(np.average(losses, weights=weights))
 
     low, high = _TEMPERATURES
     found = minimize_scalar(log_loss, bounds=(-np.log(high), -np.log(low)), method="bounded", options={"xatol": 1e-6})
@@ -88,9 +97,9 @@ def _temperature(logits: FloatArray, labels: FloatArray, task: str) -> Calibrati
     return Calibration("temperature", "binary" if task == "binary" else "multiclass", temperature=temperature)
 
 
-def _isotonic(logits: FloatArray, labels: FloatArray) -> Calibration:
+def _isotonic(logits: FloatArray, labels: FloatArray, weights: NDArray[np.floating] | None) -> Calibration:
     """Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates"."""
-    fitted = IsotonicRegression(out_of_bounds="clip").fit(logits, labels)
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(logits, labels, weights)
     x, y = np.asarray(fitted.X_thresholds_, dtype=np.float64), np.asarray(fitted.y_thresholds_, dtype=np.float64)
     distinct = np.concatenate(([True], np.diff(x) > 0))
     floor = 1 / (len(labels) + 2)

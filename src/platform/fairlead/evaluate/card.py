@@ -116,7 +116,7 @@ def _gates(evaluation: Evaluation) -> str:
 def _limits(evaluation: Evaluation, manifest: DatasetManifest, noise: float | None, numeric: float | None) -> str:
     limits = [
         f"The numbers hold for rows like the {evaluation.split} rows"
-        + (", which are later than all training rows" if manifest.split_by == "time" else "")
+        + (", which are later than all training rows" if manifest.split_by.startswith("time") else "")
         + "; other times, places or sources were not tested.",
         "Intervals treat rows as independent; rows of the same day or entity are not quite, so they are optimistic.",
     ]

@@ -1,7 +1,7 @@
 """The evaluation of one model on the test split: metrics, slices, baselines, champion, gates, all on the same rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,10 @@ class EvaluateRequest:
     """One model's scores on the test rows, and what they are compared with.
 
     `scores`: float64 [N] (probability of the positive class, or the value) or [N, C]; `labels`: class index or float
-    [N]; `threshold`: binary only, None means 0.5; `slices`: column -> values [N]; `champion`: what to call the
-    champion, None when there is none; `champion_scores`: its scores on the same rows, None with `champion_why` when
-    they cannot be had; `champion_threshold`: its own threshold, by default the model's. `calibration`: facts of the
-    calibration, for the report."""
+    [N]; `weights`: how much each row counts, None: alike; `threshold`: binary only, None means 0.5; `slices`: column ->
+    values [N]; `champion`: what to call the champion, None when there is none; `champion_scores`: its scores on the
+    same rows, None with `champion_why` when they cannot be had; `champion_threshold`: its own threshold, by default the
+    model's. `calibration`: facts of the calibration, for the report."""
 
     spec: Evaluate
     task: str
@@ -37,6 +37,7 @@ class EvaluateRequest:
     scores: NDArray[Any]
     labels: NDArray[Any]
     threshold: float | None = None
+    weights: NDArray[Any] | None = None
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     baseline_data: BaselineData | None = None
     champion_scores: NDArray[Any] | None = None
@@ -64,17 +65,18 @@ def _evaluate(request: EvaluateRequest) -> Evaluation:
     how = Resampling(spec.level, spec.bootstrap, spec.seed)
     threshold = 0.5 if request.threshold is None else request.threshold
     labels = np.asarray(request.labels, dtype=np.float64)
-    model = Scored(request.task, _scores(request.scores), labels, threshold)
+    weights = None if request.weights is None else np.asarray(request.weights, dtype=np.float64)
+    model = Scored(request.task, _scores(request.scores), labels, threshold, weights)
     if request.task == "multiclass" and request.classes and model.scores.shape[1] != len(request.classes):
         raise EvaluationError(f"{model.scores.shape[1]} scores per row for {len(request.classes)} classes")
     slices = cut(request.slices, len(labels))
     baselines = _baselines(request, model)
-    others = dict(baselines.scored)
+    others = {name: replace(rows, weights=weights) for name, rows in baselines.scored.items()}
     missing = dict(baselines.why)
     champion = request.champion or ("the champion" if request.champion_scores is not None else None)
     if request.champion_scores is not None:
         own = threshold if request.champion_threshold is None else request.champion_threshold
-        others["champion"] = Scored(request.task, _scores(request.champion_scores), labels, own)
+        others["champion"] = Scored(request.task, _scores(request.champion_scores), labels, own, weights)
     elif champion is not None:
         missing["champion"] = request.champion_why or "its scores on these rows were not given"
     metrics = measure(model, how)

@@ -39,12 +39,14 @@ PROBABILITY_FLOOR = 1e-15
 @dataclass(frozen=True)
 class Scored:
     """Scores and labels of the same rows. `scores` is float64 [N] (probability of the positive class, or the value), or
-    [N, C] for multiclass; `labels` is a class index or a float, [N]. `threshold` is only used for binary labels."""
+    [N, C] for multiclass; `labels` is a class index or a float, [N]. `threshold` is only used for binary labels.
+    `weights` float64 [N]: how much each row counts; None: alike."""
 
     task: str
     scores: FloatArray
     labels: FloatArray
     threshold: float = 0.5
+    weights: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.task not in METRICS:
@@ -54,6 +56,10 @@ class Scored:
             raise EvaluationError(
                 f"scores {self.scores.shape} and labels {self.labels.shape} are not of the same rows",
                 why=f"{self.task} takes scores with {dimensions} dimension(s), one row per label",
+            )
+        if self.weights is not None and self.weights.shape != self.labels.shape:
+            raise EvaluationError(
+                f"weights {self.weights.shape} and labels {self.labels.shape} are not of the same rows"
             )
         if self.task != "regression":
             known = self.labels[np.isfinite(self.labels)]
@@ -68,12 +74,15 @@ class Scored:
 
     def part(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Scored":
         """Only these rows."""
-        return Scored(self.task, self.scores[rows], self.labels[rows], self.threshold)
+        weights = None if self.weights is None else self.weights[rows]
+        return Scored(self.task, self.scores[rows], self.labels[rows], self.threshold, weights)
 
     def problem(self) -> str:
         """Why nothing at all can be said about these rows; "" when something can."""
         if len(self) == 0:
             return "no rows"
+        if self.weights is not None and not (np.isfinite(self.weights).all() and self.weights.sum() > 0):
+            return "the weights are not finite, or all of them are 0"
         bad_labels = int(np.sum(~np.isfinite(self.labels)))
         if bad_labels:
             return f"{bad_labels} of {len(self)} labels are not finite"
@@ -162,8 +171,23 @@ class _MacroF1:
         return values
 
 
+class _Weighted:
+    """A metric of rows that do not count alike: being drawn twice and counting twice are the same."""
+
+    def __init__(self, inner: Statistic, weights: FloatArray) -> None:
+        self._inner, self._weights = inner, weights * (len(weights) / weights.sum())
+
+    def at(self, weights: FloatArray) -> FloatArray:
+        return self._inner.at(weights * self._weights)
+
+
 def statistic(name: str, rows: Scored) -> Statistic:
     """Bind metric `name` to rows for which `undefined` is "". Raises EvaluationError for a metric of another task."""
+    bound = _unweighted(name, rows)
+    return bound if rows.weights is None else _Weighted(bound, rows.weights)
+
+
+def _unweighted(name: str, rows: Scored) -> Statistic:
     if name not in METRICS[rows.task]:
         raise EvaluationError(
             f"{name} is no metric for {rows.task}", fix=f"one of {', '.join(METRICS[rows.task])}, latency_ms, size_mb"
@@ -178,6 +202,8 @@ def undefined(name: str, rows: Scored) -> str:
     problem = rows.problem()
     if problem:
         return problem
+    if rows.weights is not None:
+        rows = rows.part(rows.weights > 0)
     if name not in METRICS[rows.task]:
         return f"{name} is no metric for {rows.task}"
     if name in ("log_loss", "brier", "ece") and (rows.scores.min() < 0 or rows.scores.max() > 1):
@@ -201,6 +227,8 @@ def undefined(name: str, rows: Scored) -> str:
 
 def proportion(name: str, rows: Scored) -> tuple[int, int] | None:
     """(successes, trials) of a metric that is a plain proportion of rows, else None."""
+    if rows.weights is not None:
+        return None
     if name == "accuracy":
         return int(np.sum(predictions(rows) == rows.labels)), len(rows)
     if rows.task == "binary" and name in ("precision", "recall"):

@@ -52,7 +52,7 @@ def measure(
     names = METRICS[rows.task] if names is None else names
     whys = {name: undefined(name, rows) for name in names}
     points = {name: _point(name, rows) for name in names if not whys[name]}
-    sampled = [name for name in points if name != "auc" and proportion(name, rows) is None]
+    sampled = [n for n in points if (n != "auc" or rows.weights is not None) and proportion(n, rows) is None]
     draws = bootstrap([statistic(name, rows) for name in sampled], len(rows), how.resamples, how.seeds(slice_name))
     found: dict[str, MetricValue] = {}
     for name in names:
@@ -75,7 +75,7 @@ def difference(name: str, model: Scored, other: Scored, how: Resampling, about: 
         why = undefined(name, rows)
         if why:
             return Difference(None, None, f"{name} of {whose} is not available: {why}")
-    if name == "auc":
+    if name == "auc" and model.weights is None:
         value, interval = auc_difference(model.scores, other.scores, model.labels, how.level)
         return Difference(value, interval)
     value = _point(name, model) - _point(name, other)
@@ -90,14 +90,14 @@ def differences(model: Scored, other: Scored, how: Resampling) -> dict[str, Metr
     """`difference` for every metric of the task, from one set of resamples."""
     names = METRICS[model.task]
     whys = {name: undefined(name, model) or undefined(name, other) for name in names}
-    sampled = [name for name in names if not whys[name] and name != "auc"]
+    sampled = [name for name in names if not whys[name] and (name != "auc" or model.weights is not None)]
     bound = [statistic(name, rows) for name in sampled for rows in (model, other)]
     draws = bootstrap(bound, len(model), how.resamples, how.seeds("")) if sampled else np.empty((0, 0))
     found: dict[str, MetricValue] = {}
     for name in names:
         if whys[name]:
             found[name] = MetricValue(name, None, None, len(model), why=whys[name])
-        elif name == "auc":
+        elif name == "auc" and model.weights is None:
             value, interval = auc_difference(model.scores, other.scores, model.labels, how.level)
             found[name] = MetricValue(name, value, interval, len(model))
         else:
@@ -117,7 +117,7 @@ def _point(name: str, rows: Scored) -> float:
     exact = proportion(name, rows)
     if exact is not None:
         return exact[0] / exact[1]
-    if name == "auc":
+    if name == "auc" and rows.weights is None:
         # The statistic sums in another order than DeLong's; the point must be the very number that the interval is of.
         return auc_interval(rows.scores, rows.labels, 0.95)[0]
     return float(statistic(name, rows).at(np.ones((1, len(rows))))[0])

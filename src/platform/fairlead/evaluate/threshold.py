@@ -6,8 +6,10 @@ from fairlead.errors import EvaluationError
 from fairlead.evaluate.metrics import FloatArray
 
 
-def choose_threshold(rule: str | float, scores: FloatArray, labels: FloatArray) -> float:
-    """The threshold t such that `score >= t` is best by `rule` on these rows [N].
+def choose_threshold(
+    rule: str | float, scores: FloatArray, labels: FloatArray, weights: FloatArray | None = None
+) -> float:
+    """The threshold t such that `score >= t` is best by `rule` on these rows [N], which count by `weights` [N].
 
     "f1": the largest harmonic mean of precision and recall; "youden": the largest recall minus false-positive rate
     (Youden 1950, "Index for rating diagnostic tests"); a number is taken as it is. Of several equally good ones, the
@@ -22,8 +24,9 @@ def choose_threshold(rule: str | float, scores: FloatArray, labels: FloatArray) 
         raise EvaluationError(
             "no threshold can be chosen: a score or label is not finite", where="the validation split"
         )
-    positives = labels.sum()
-    negatives = len(labels) - positives
+    count = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+    positives = (labels * count).sum()
+    negatives = count.sum() - positives
     if not positives or not negatives:
         raise EvaluationError(
             "no threshold can be chosen: all labels are of one class",
@@ -33,8 +36,8 @@ def choose_threshold(rule: str | float, scores: FloatArray, labels: FloatArray) 
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last_of_value = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    hits = np.cumsum(labels[order])[last_of_value]
-    taken = last_of_value + 1.0
+    hits = np.cumsum((labels * count)[order])[last_of_value]
+    taken = np.cumsum(count[order])[last_of_value]
     quality = 2 * hits / (taken + positives) if rule == "f1" else hits / positives - (taken - hits) / negatives
     best = int(np.argmax(quality))
     at = ranked[last_of_value[best]]

@@ -108,7 +108,10 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class LeakFinding:
-    """A feature that says too much about the label: `score` is its own AUC (or |correlation| for regression)."""
+    """A feature (or the entity, or rows of two sides) that says too much about the label.
+
+    `score` is held against `bound` in the unit of the finding's `kind`: for "strength", "difference" and "combination"
+    an AUC (|rank correlation| for regression). `reason` is why the project file allows it, "" when it does not say."""
 
     feature: str
     score: float
@@ -116,6 +119,35 @@ class LeakFinding:
     severe: bool
     allowed: bool
     why: str
+    kind: str = "strength"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitDifference:
+    """How a column of a later side differs from the training split: `distance` is the largest difference of the two
+    cumulative (numbers) or relative (categories) frequencies, `bound` what chance explains in one of a thousand splits
+    over all columns and sides."""
+
+    split: str
+    column: str
+    distance: float
+    bound: float
+    differs: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDrift:
+    """Two columns (or a column and the label) whose rank correlation moved from `before` to `now`; `bound` is what
+    chance explains, on the scale of Fisher's z."""
+
+    first: str
+    second: str
+    before: float
+    now: float
+    bound: float
+    what: str
 
 
 @dataclass(frozen=True, slots=True)

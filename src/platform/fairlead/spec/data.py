@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fairlead.spec.quantities import Instant, Seconds, Section, Share
+from fairlead.spec.quantities import Instant, Seconds, Section, Share, is_value
 
 
 def parse_delimiter(value: Any) -> Any:
@@ -34,7 +34,11 @@ class Label(Section):
 class Split(Section):
     """Which rows train, validate and test."""
 
-    by: Literal["time", "group", "stratified", "random"] = Field("random", description="What decides a row's side.")
+    by: Literal["time", "group", "stratified", "random", "time+group", "group+stratified"] = Field(
+        "random",
+        description="What decides a row's side. time+group: by time, and entities that trained do not test. "
+        "group+stratified: whole entities, the label's shares alike on all sides.",
+    )
     validation: Instant | Share = Field(
         0.2, description="by time: rows from this instant validate. Otherwise: the share of rows that validate."
     )
@@ -42,11 +46,29 @@ class Split(Section):
         0.2, description="by time: rows from this instant test. Otherwise: the share of rows that test."
     )
     until: Instant | None = Field(None, description="by time: rows from this instant on are left out altogether.")
+    embargo: Seconds = Field(
+        0.0,
+        ge=0,
+        description="by time: rows this long before validation begins, and before test begins, are left out.",
+        exclude_if=is_value(0),
+    )
     seed: int = Field(7, ge=0, description="Seed of the random parts.")
+
+    @property
+    def in_time(self) -> bool:
+        """Does time decide?"""
+        return self.by in ("time", "time+group")
+
+    @property
+    def in_groups(self) -> bool:
+        """Does the entity decide?"""
+        return self.by in ("group", "time+group", "group+stratified")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.by == "time":
+        if self.embargo and not self.in_time:
+            raise ValueError("embargo needs a split by time")
+        if self.in_time:
             if isinstance(self.validation, float | int) or isinstance(self.test, float | int):
                 if not (isinstance(self.validation, float | int) and isinstance(self.test, float | int)):
                     raise ValueError(
@@ -61,7 +83,7 @@ class Split(Section):
         if isinstance(self.validation, float | int) and isinstance(self.test, float | int):
             if not (0 < self.validation < 1 and 0 < self.test < 1 and self.validation + self.test < 0.95):
                 raise ValueError("validation and test must be above 0 and leave at least 5 % of the rows to train on")
-            if self.until is not None and self.by != "time":
+            if self.until is not None and not self.in_time:
                 raise ValueError("until needs a split by time")
         return self
 
@@ -83,8 +105,52 @@ class Validate(Section):
 class Leaks(Section):
     """The scan for features that know the answer."""
 
-    allow: tuple[str, ...] = Field((), description="Features that may predict the label this well: known in time.")
+    allow: dict[str, str] | tuple[str, ...] = Field(
+        (),
+        description="Findings that are none, by name, each with the reason: {dep_time: from the gate system, in time}.",
+    )
     max_auc: float = Field(0.85, gt=0.5, le=1, description="A single feature above this AUC is a leak.")
+    known_at: dict[str, str] = Field(
+        default_factory=dict,
+        description="The column that says when a feature's value became known; later than data.time is a leak.",
+        exclude_if=is_value({}),
+    )
+
+    def reasons(self) -> dict[str, str]:
+        """Name -> reason of what is allowed; "" where the file gives none."""
+        return dict(self.allow) if isinstance(self.allow, dict) else dict.fromkeys(self.allow, "")
+
+
+class Sample(Section):
+    """A part of the training split instead of all of it."""
+
+    rows: int = Field(ge=20, description="How many training rows to draw at most.")
+    by: Literal["simple", "stratified", "weighted", "importance"] = Field(
+        "simple",
+        description="stratified: each class keeps its share. weighted: chances grow with the column chance. "
+        "importance: the same, and each drawn row weighs what it stands for.",
+    )
+    chance: str | None = Field(None, description="weighted, importance: the column of the chances, at least 0.")
+    seed: int = Field(7, ge=0, description="Seed of the draw.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.by in ("weighted", "importance")) != (self.chance is not None):
+            raise ValueError(
+                "chance names the column of the chances for by: weighted and by: importance, and only there"
+            )
+        return self
+
+
+class Balance(Section):
+    """What is done about rare classes, in the training split only."""
+
+    how: Literal["none", "weights", "effective_number", "undersample", "oversample"] = Field(
+        "none",
+        description="weights: every class counts alike in the loss. effective_number: by (1 - b) / (1 - b^n). "
+        "undersample: as many rows of each class as of the rarest. oversample: as many as of the most frequent.",
+    )
+    beta: float = Field(0.999, gt=0, lt=1, description="effective_number: b, near 1 for large classes.")
 
 
 class Data(Section):
@@ -105,14 +171,33 @@ class Data(Section):
     duplicates: Literal["keep_together", "drop"] = Field(
         "keep_together", description="Rows equal in all columns: kept on one side of a split, or dropped but one."
     )
+    weight: str | None = Field(
+        None,
+        description="The column that says how much a row counts, in the loss and in every metric; at least 0.",
+        exclude_if=is_value(None),
+    )
+    sample: Sample | None = Field(None, description="Train on a part of the training split.", exclude_if=is_value(None))
+    balance: Balance = Field(
+        default_factory=Balance,
+        description="What is done about rare classes, in the training split only.",
+        exclude_if=is_value(Balance()),
+    )
+    near_duplicates: Literal["tell", "keep_together"] = Field(
+        "tell",
+        description="Rows that agree in all features and the label but one: told, or kept on one side (by time: left "
+        "out of the later side).",
+        exclude_if=is_value("tell"),
+    )
     split: Split = Field(default_factory=Split, description="Which rows train, validate and test.")
     validate_: Validate = Field(default_factory=Validate, alias="validate", description="Which rows are believed.")
     leaks: Leaks = Field(default_factory=Leaks, description="The scan for features that know the answer.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.split.by == "time" and not self.time:
+        if self.split.in_time and not self.time:
             raise ValueError("a split by time needs data.time, the column that says when a row was known")
-        if self.split.by == "group" and not self.entity:
+        if self.split.in_groups and not self.entity:
             raise ValueError("a split by group needs data.entity, the column that names the group")
+        if self.leaks.known_at and not self.time:
+            raise ValueError("leaks.known_at needs data.time, the moment of prediction that it is held against")
         return self

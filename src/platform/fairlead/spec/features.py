@@ -2,17 +2,12 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from fairlead.spec.quantities import Section
-
-
-def _is(default: object) -> Any:
-    """For `exclude_if`: fields that came later stay out of a project's digest while they have their default."""
-    return lambda value: value == default
-
+from fairlead.spec.quantities import is_value as _is
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 T = TypeVar("T", bound=Section)

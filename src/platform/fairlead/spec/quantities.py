@@ -61,6 +61,11 @@ ByteCount = Annotated[int, BeforeValidator(parse_bytes)]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 
 
+def is_value(default: object) -> Any:
+    """For `exclude_if`: fields that came later stay out of a project's digest while they have their default."""
+    return lambda value: value == default
+
+
 class Section(BaseModel):
     """The base of all sections: unknown keys are refused, values are frozen."""
 

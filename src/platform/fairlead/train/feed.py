@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from fairlead.dataset import LABEL
+from fairlead.dataset import LABEL, WEIGHT
 from fairlead.train.data_plan import DataPlan, Piece, Rows, Window
 
 EVALUATION_ROWS = 8192
@@ -90,6 +90,8 @@ class SplitReader:
     def _encode(self, table: pa.Table) -> Arrays:
         arrays = dict(self._transform(table))
         arrays[LABEL] = table[LABEL].to_numpy().astype(self._label_dtype)
+        if WEIGHT in table.column_names:
+            arrays[WEIGHT] = table[WEIGHT].to_numpy().astype(np.float32)
         return arrays
 
 
@@ -200,5 +202,7 @@ class Feed:
             tensors[name] = tensor
         labels = tensors.pop(LABEL)
         padded = piece is not None and piece.padded
-        weights = torch.zeros(len(labels), device=self._device) if padded else None
+        weights = tensors.pop(WEIGHT, None)
+        if padded:
+            weights = torch.zeros(len(labels), device=self._device)
         return MicroBatch(tensors, labels, weights, 0 if padded else len(labels))

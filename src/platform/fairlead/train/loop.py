@@ -219,29 +219,38 @@ class Loop:
             learned = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
             self.network.load_state_dict(self.average)
         self.network.eval()
-        loss_sum, rows = 0.0, 0
+        loss_sum, rows = 0.0, 0.0
         scores: list[np.ndarray] = []
         labels: list[np.ndarray] = []
+        weights: list[np.ndarray] = []
         for batch in self.feed.evaluation():
             with torch.inference_mode(), self.precision.autocast():
                 raw = self.network(**batch.tensors)
             # One answer per row is judged here, not the members one by one: this is what will be served.
             answer = self.objective.members(raw, batch.rows).float().mean(0)
-            loss_sum += float(self.objective.loss(answer, batch.labels).double().sum())
-            rows += batch.rows
+            losses = self.objective.loss(answer, batch.labels).double()
+            if batch.weights is None:
+                loss_sum += float(losses.sum())
+                rows += batch.rows
+            else:
+                loss_sum += float((losses * batch.weights).sum())
+                rows += float(batch.weights.double().sum())
             if self.objective.task == "binary":
                 scores.append(answer.cpu().numpy())
                 labels.append(batch.labels.cpu().numpy())
+                if batch.weights is not None:
+                    weights.append(batch.weights.cpu().numpy())
         if learned is not None:
             self.network.load_state_dict(learned)
-        loss_sum, total = self.workers.sum([loss_sum, float(rows)])
+        loss_sum, total = self.workers.sum([loss_sum, rows])
         if not total:
             return None, None
         area = None
         if self.objective.task == "binary":
             empty = [np.empty(0, dtype=np.float32)]
-            gathered = [np.concatenate(self.workers.gather(np.concatenate(v or empty))) for v in (scores, labels)]
-            area = auc(gathered[0], gathered[1])
+            parts = (scores, labels, weights)
+            gathered = [np.concatenate(self.workers.gather(np.concatenate(v or empty))) for v in parts]
+            area = auc(gathered[0], gathered[1], gathered[2] if len(gathered[2]) else None)
         return loss_sum / total, area
 
     # --- checkpoints -------------------------------------------------------------------------------------------------

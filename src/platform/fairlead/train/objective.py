@@ -4,8 +4,9 @@ Shapes: N rows, C classes, K members of an ensemble inside one network.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -90,33 +91,41 @@ class Objective:
         return outputs + torch.tensor(self.offset, dtype=outputs.dtype, device=outputs.device)
 
 
-def objective_for(task: str, num_classes: int, labels: Iterable[np.ndarray]) -> Objective:
-    """The objective for the labels of the training split, given in parts, always in the same order.
+def objective_for(
+    task: str, num_classes: int, labels: Iterable[np.ndarray], weights: Iterable[np.ndarray] | None = None
+) -> Objective:
+    """The objective for the labels of the training split, given in parts, always in the same order; `weights`: in the
+    same parts, how much each row counts.
 
     Raises TrainError for an unknown task, labels out of range, or labels without any rows."""
     if task not in TASKS:
         raise TrainError(f"there is no task {task!r}", fix=f"One of {', '.join(TASKS)}.")
     if task == "regression":
-        count, mean, spread = 0, 0.0, 0.0
-        for part in (array.astype(np.float64) for array in labels if len(array)):
+        count, mean, spread = 0.0, 0.0, 0.0
+        for part, worth in _weighted_parts(labels, weights):
             # Parts are merged as in Chan, Golub, LeVeque (1979), "Updating formulae and a pairwise algorithm".
-            added, here = len(part), float(part.mean())
-            spread += float(((part - here) ** 2).sum()) + (here - mean) ** 2 * count * added / (count + added)
+            values = part.astype(np.float64)
+            added = float(len(values)) if worth is None else float(worth.sum())
+            if not added:
+                continue
+            here = float(values.mean() if worth is None else np.average(values, weights=worth))
+            squares = (values - here) ** 2 if worth is None else worth * (values - here) ** 2
+            spread += float(squares.sum()) + (here - mean) ** 2 * count * added / (count + added)
             mean, count = mean + (here - mean) * added / (count + added), count + added
         _need_rows(count)
         deviation = math.sqrt(spread / count)
         return Objective(task, 0, deviation if deviation > 1e-12 * max(1.0, abs(mean)) else 1.0, (mean,))
     classes = 2 if task == "binary" else num_classes
-    counts = np.zeros(classes, dtype=np.int64)
-    for part in labels:
-        if len(part) and (part.min() < 0 or part.max() >= classes):
+    counts = np.zeros(classes)
+    for part, worth in _weighted_parts(labels, weights):
+        if part.min() < 0 or part.max() >= classes:
             raise TrainError(
                 f"a label is outside 0 to {classes - 1}",
                 why=f"found {part.min()} to {part.max()}",
                 fix="Prepare again.",
             )
-        counts += np.bincount(part.astype(np.int64), minlength=classes)
-    _need_rows(int(counts.sum()))
+        counts += np.bincount(part.astype(np.int64), worth, minlength=classes)
+    _need_rows(float(counts.sum()))
     shares = (counts + 0.5) / (counts.sum() + 0.5 * classes)
     if task == "binary":
         return Objective(task, 2, 1.0, (float(np.log(shares[1] / shares[0])),))
@@ -153,9 +162,12 @@ class Answering(nn.Module):  # type: ignore[misc]
         return self._objective.finish(raw if self._objective.task == "multiclass" else raw.reshape(-1))
 
 
-def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """Area under the ROC curve by mid-ranks (Mann and Whitney, 1947); None when one class is missing."""
+def auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float | None:
+    """Area under the ROC curve by mid-ranks (Mann and Whitney, 1947), with `weights` the share of weighted pairs in the
+    right order; None when one class is missing."""
     positive = labels > 0.5
+    if weights is not None:
+        return _weighted_auc(scores, positive, weights.astype(np.float64))
     wins, losses = int(positive.sum()), int((~positive).sum())
     if not wins or not losses:
         return None
@@ -165,6 +177,24 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
     return (total - wins * (wins + 1) / 2) / (wins * losses)
 
 
-def _need_rows(count: int) -> None:
+def _weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float | None:
+    values, place = np.unique(scores, return_inverse=True)
+    wins, losses = (np.bincount(place, weights * side, len(values)) for side in (positive, ~positive))
+    pairs = float(wins.sum()) * float(losses.sum())
+    if not pairs:
+        return None
+    return float((wins * (np.cumsum(losses) - losses / 2)).sum()) / pairs
+
+
+def _weighted_parts(
+    labels: Iterable[np.ndarray], weights: Iterable[np.ndarray] | None
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """The parts that have rows, each with its weights."""
+    for part, worth in zip(labels, repeat(None) if weights is None else weights, strict=False):
+        if len(part):
+            yield part, worth
+
+
+def _need_rows(count: float) -> None:
     if not count:
         raise TrainError("the training split has no rows", fix="Check data.split.")

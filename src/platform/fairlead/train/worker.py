@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 
 from fairlead.atomic import write_atomic
-from fairlead.dataset import LABEL, PreparedData
+from fairlead.dataset import LABEL, WEIGHT, PreparedData
 from fairlead.errors import FairleadError, StoreError, TrainError, all_errors
 from fairlead.features.transform import Transform
 from fairlead.spec.train import Train
@@ -176,7 +176,9 @@ class _Material:
         self.tensors = transform.tensors
         groups = data.row_groups("train")
         labels = (data.read(group, [LABEL])[LABEL].to_numpy() for group in groups)
-        self.objective = objective_for(job.task, job.num_classes, labels)
+        weighted = bool(groups) and WEIGHT in data.read(groups[0]).column_names
+        weights = (data.read(group, [WEIGHT])[WEIGHT].to_numpy() for group in groups) if weighted else None
+        self.objective = objective_for(job.task, job.num_classes, labels, weights)
         dtype = self.objective.label_dtype
         rows, validation_rows = sum(sizes(groups)), sum(sizes(data.row_groups("validation")))
         share = validation_rows / max(rows + validation_rows, 1)

@@ -8,6 +8,7 @@ from fairlead.data.sources import source_fingerprint
 from fairlead.records.codec import to_value
 from fairlead.watch.baseline import describe
 from fairlead.wiring.baseline import missing_beyond, present_anomalies
+from fairlead.records.data import LeakFinding
 from fairlead.wiring.context import Context
 from fairlead.wiring.progress import StepProgress
 from fairlead.wiring.steps import Outcome
@@ -38,6 +39,14 @@ def run_validate(context: Context, progress: StepProgress) -> Outcome:
     )
 
 
+def _found(leaks: tuple[LeakFinding, ...]) -> str:
+    """ "no leak" or what was allowed and told."""
+    allowed = sum(leak.severe and leak.allowed for leak in leaks)
+    told = sum(not leak.severe for leak in leaks)
+    words = [f"{allowed} allowed" if allowed else "", f"{told} to look at in the report" if told else ""]
+    return ", ".join(["no leak", *(word for word in words if word)])
+
+
 def run_prepare(context: Context, progress: StepProgress, source_fingerprint: str) -> Outcome:
     """Split, scan, fit, write. Prepared data that is already in the store is not written again."""
     result = prepare_data(context.project, context.base, context.home / "cache" / "prepared", context.store, progress)
@@ -50,7 +59,9 @@ def run_prepare(context: Context, progress: StepProgress, source_fingerprint: st
             "source_fingerprint": source_fingerprint,
             **rows,
         },
-        summary="train {train:,}, validation {validation:,}, test {test:,} rows; no leak".format(**rows),
+        summary="train {train:,}, validation {validation:,}, test {test:,} rows; {found}".format(
+            **rows, found=_found(result.leaks)
+        ),
         reads={
             "source": [file.uri for file in manifest.sources],
             "source_sha256": [file.sha256 for file in manifest.sources],

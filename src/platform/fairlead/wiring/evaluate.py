@@ -16,7 +16,7 @@ from fairlead.bundle.bundle import publish, seal
 from fairlead.bundle.calibration import Calibration
 from fairlead.bundle.runtime import Predictor
 from fairlead.clock import SystemClock
-from fairlead.dataset import LABEL, PreparedData, fetch_prepared
+from fairlead.dataset import LABEL, WEIGHT, PreparedData, fetch_prepared
 from fairlead.errors import FairleadError
 from fairlead.evaluate.baselines import BaselineData
 from fairlead.evaluate.calibration import calibration_facts, fit_calibration
@@ -51,11 +51,14 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
     validation = data.table("validation")
     raw_validation = predictor.predict_table(validation)
     validation_labels = validation[LABEL].to_numpy()
-    calibration = fit_calibration(spec.calibration, raw_validation.logits, validation_labels, manifest.task)
+    validation_weights = row_weights(validation)
+    calibration = fit_calibration(
+        spec.calibration, raw_validation.logits, validation_labels, manifest.task, validation_weights
+    )
     validation_scores = calibration.apply(raw_validation.logits)
     threshold = None
     if manifest.task == "binary":
-        threshold = choose_threshold(spec.threshold, validation_scores, validation_labels)
+        threshold = choose_threshold(spec.threshold, validation_scores, validation_labels, validation_weights)
     slices = {name: column_values(validation, name) for name in slice_columns(context, data)}
     noise = measure_noise(
         folder, validation, raw_validation.logits, calibration,
@@ -76,6 +79,7 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         scores=scores,
         labels=test[LABEL].to_numpy(),
         threshold=threshold,
+        weights=row_weights(test),
         slices={name: column_values(test, name) for name in slice_columns(context, data)},
         baseline_data=baseline_data(context, data, test) if spec.baselines else None,
         champion_scores=champion_scores,
@@ -143,6 +147,14 @@ def slice_columns(context: Context, data: PreparedData) -> list[str]:
     declared = [*context.project.evaluate.slices.columns]
     declared += [gate.slice for gate in context.project.evaluate.gates if gate.slice]
     return [name for name in dict.fromkeys(declared) if name in data.manifest.schema]
+
+
+def row_weights(table: pa.Table) -> np.ndarray | None:
+    """How much each row counts in every metric; None: alike, as where nothing else is declared (data.weight)."""
+    if WEIGHT not in table.column_names:
+        return None
+    weights = table[WEIGHT].to_numpy()
+    return None if np.all(weights == 1) else np.asarray(weights)
 
 
 def column_values(table: pa.Table, name: str) -> np.ndarray:
