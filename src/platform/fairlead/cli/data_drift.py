@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("there is nothing to compare with", where="--live", fix="give --live or --live-data")
         compared = compare(context, reference, parse_window(args.live or "all"), args.live_data, progress)
         report = drift_report(compared.drift, compared.reference, compared.live)
-        value, found = compared.drift, bool(compared.drift.moved)
+        value, found = compared.drift, bool(compared.drift.moved or compared.drift.links)
     path = context.run_folder / "reports" / "drift.html"
     write_atomic(path, render_html(report).encode())
     say(f"report: {path}")

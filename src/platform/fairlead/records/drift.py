@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fairlead.records.data import LinkDrift
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -67,6 +69,7 @@ class WindowDrift:
     columns: tuple[ColumnDrift, ...]
     shift: ShiftKind
     warnings: tuple[str, ...] = ()
+    links: tuple[LinkDrift, ...] = ()
 
     @property
     def moved(self) -> tuple[ColumnDrift, ...]:

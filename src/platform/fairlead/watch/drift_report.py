@@ -56,6 +56,7 @@ def drift_report(drift: WindowDrift, reference: pa.Table | None = None, live: pa
 def over_time_report(drift: DriftOverTime) -> Report:
     """The alarms in the order of their days, and what they rest on."""
     blocks: list[Block] = [Callout("warn", _sentence(text)) for text in drift.warnings]
+    blocks += [Callout("warn", _sentence(link.what)) for link in drift.links[:_MOST_CHARTS]]
     if drift.alarms:
         rows = [
             (

@@ -6,9 +6,9 @@ from fairlead.data.prepare import prepare_data, validate_data
 from fairlead.data.report import prepare_report, validation_report
 from fairlead.data.sources import source_fingerprint
 from fairlead.records.codec import to_value
+from fairlead.records.data import LeakFinding
 from fairlead.watch.baseline import describe
 from fairlead.wiring.baseline import missing_beyond, present_anomalies
-from fairlead.records.data import LeakFinding
 from fairlead.wiring.context import Context
 from fairlead.wiring.progress import StepProgress
 from fairlead.wiring.steps import Outcome

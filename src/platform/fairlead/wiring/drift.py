@@ -13,7 +13,9 @@ from fairlead.data.schema import Schema
 from fairlead.data.windows import Window, WindowRows, read_windows, window_schema
 from fairlead.errors import UsageError
 from fairlead.features.categories import category_array
+from fairlead.features.encoders import numbers_of_array
 from fairlead.records.drift import DriftOverTime, WindowDrift
+from fairlead.watch.links import moved_links
 from fairlead.watch.over_time import watch_days
 from fairlead.watch.shift_kind import tell_shift
 from fairlead.watch.windows import Judgement, compare_windows
@@ -52,7 +54,10 @@ def compare(
     weights, ranked_by = importance(context, rows[0].table)
     tables = rows[0].table, rows[1].table
     columns = compare_windows(*tables, kinds, judgement, weights)
-    shift = tell_shift(*tables, _labels(context, rows), kinds, columns, judgement)
+    labels = _labels(context, rows)
+    shift = tell_shift(*tables, labels, kinds, columns, judgement)
+    sides = [_linked(table, kinds, side, project.data.label.column) for table, side in zip(tables, labels, strict=True)]
+    links = moved_links(*sides, false_alarm=spec.false_alarm, least=spec.max_distance)
     drift = WindowDrift(
         reference=reference.text,
         live=live.text if live_source is None else f"{live_source}{'' if live.open else ' ' + live.text}",
@@ -62,8 +67,19 @@ def compare(
         ranked_by=ranked_by,
         columns=columns,
         shift=shift,
+        links=links,
     )
     return Compared(drift, *tables)
+
+
+def _linked(table: pa.Table, kinds: dict[str, str], label: np.ndarray | None, name: str) -> dict[str, np.ndarray]:
+    """The columns between which links are compared: numbers, and the label."""
+    found = {
+        column: numbers_of_array(table[column].combine_chunks(), column)
+        for column, kind in kinds.items()
+        if kind in ("int", "float") and column in table.column_names
+    }
+    return found if label is None else {**found, name: label}
 
 
 def over_time(context: Context, until: np.datetime64, progress: Progress | None = None) -> DriftOverTime:
