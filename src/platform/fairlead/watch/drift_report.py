@@ -56,7 +56,6 @@ def drift_report(drift: WindowDrift, reference: pa.Table | None = None, live: pa
 def over_time_report(drift: DriftOverTime) -> Report:
     """The alarms in the order of their days, and what they rest on."""
     blocks: list[Block] = [Callout("warn", _sentence(text)) for text in drift.warnings]
-    blocks += [Callout("warn", _sentence(link.what)) for link in drift.links[:_MOST_CHARTS]]
     if drift.alarms:
         rows = [
             (
@@ -95,6 +94,7 @@ def over_time_report(drift: DriftOverTime) -> Report:
 
 def _summary(drift: WindowDrift) -> list[Block]:
     blocks: list[Block] = [Callout("warn", _sentence(text)) for text in drift.warnings]
+    blocks += [Callout("warn", _sentence(link.what)) for link in drift.links[:_MOST_CHARTS]]
     for one in drift.columns:
         if one.cause:
             blocks.append(Callout("fail" if one.moved else "warn", f"{_name(one)}: {one.cause_kind}", one.cause))
