@@ -14,12 +14,12 @@ HEAD = """# Planted anomalies, leaks, skew and drift
 Written by `make planted` (`python benchmarks/planted.py --peers FOLDER`; `--seeds 1 --clean 20` is a short form). A
 generator makes two windows of one process, and a table to train on, with one thing wrong at a known place
 (benchmarks/planted_worlds.py, planted_leaks.py): {cases} variants of {kinds} kinds, {seeds} seeds each, some 4,000
-rows, 16 to 22 columns. *Found*: the tool says something about that place. Fairlead infers
-its schema from the reference window (and is told that the row's number is unique); all other settings are the defaults.
-These sets helped to make both sides what they are: after first results the generator's link between columns was made
-stronger, its concept drift wider, row numbers continue from one window to the next, and the leak scan's bound of "written
-by the outcome" went from 95 to 90 %. The peers have their defaults; for Great Expectations, which has no rules of its own,
-and TFDV's thresholds see benchmarks/planted_peers.py.
+rows, 16 to 22 columns. *Found*: the tool says something about that place. Fairlead infers its schema from the
+reference window (and is told that the row's number is unique); all other settings are the defaults. These sets helped
+to make both sides what they are: after first results the generator's link between columns was made stronger, its
+concept drift wider, row numbers continue from one window to the next, and the leak scan's bound of "written by the
+outcome" went from 95 to 90 %. The peers have their defaults; for Great Expectations, which has no rules of its own,
+and the thresholds of TensorFlow Data Validation see benchmarks/planted_peers.py.
 
 **Fairlead finds {found} of {kinds} kinds in all seeds** ({some} more in some of them). Of {clean} clean sets it accuses
 {accused}, {severe} of them so that training is refused; stated are {stated:.1%} of clean sets, so at most {allowed}

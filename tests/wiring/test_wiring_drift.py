@@ -77,6 +77,27 @@ def test_two_months_that_are_alike_have_not_moved(project: Path, capsys: Cap) ->
     assert reports[0].stat().st_size < 300_000
 
 
+def test_columns_that_fall_apart_are_told_though_neither_moved(project: Path, capsys: Cap) -> None:
+    rng = np.random.default_rng(SEED)
+    for path in sorted((project / "rows").iterdir()):
+        rows = pq.read_table(path)
+        twin = rows["temp"].to_numpy() + rng.normal(0, 2, len(rows))
+        joined_wrongly = path.stem == "february"
+        twin = rng.permutation(twin) if joined_wrongly else twin
+        pq.write_table(rows.append_column("roof_temp", pa.array(twin)), path)
+    file = project / "fairlead.yaml"
+    file.write_text(file.read_text().replace("[temp, km]", "[temp, km, roof_temp]"))
+    words = ("data", "drift", "--reference", "2024-01", "--live", "2024-02", "--fail")
+    code, found = ask(project, capsys, *words)
+    assert code == 10
+    assert not [one["feature"] for one in found["columns"] if one["moved"]]
+    pairs = {(link["first"], link["second"]) for link in found["links"]}
+    assert any(set(pair) == {"temp", "roof_temp"} for pair in pairs)
+    assert all("roof_temp" in pair for pair in pairs)
+    page = next((project / ".fairlead" / "runs").glob("*/reports/drift.html")).read_text()
+    assert "Links between columns" in page
+
+
 def test_other_files_are_compared_and_causes_named(project: Path, capsys: Cap) -> None:
     write(project / "live", "march", range(60, 90), km=0.621371, place="_")
     words = ("data", "drift", "--live-data", "live/*.parquet", "--fail")

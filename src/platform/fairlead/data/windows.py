@@ -111,9 +111,11 @@ def read_windows(
     names = _columns(project, schema, opened)
     checker = Checker(schema, [file.uri for file in opened.files], only=names)
     kept = [_Kept(most_rows, seed, a_day) for seed in range(len(windows))]
+    span: tuple[np.datetime64, np.datetime64] | None = None
     for checked in opened.scan(checker.check, names):
         batch = checked.batch
         clock = wall_clock_array(batch.column(time)) if time in names else None
+        span = _span(span, clock)
         for window, sample in zip(windows, kept, strict=True):
             mask = np.ones(batch.num_rows, bool) if clock is None or window.open else window.mask(clock)
             sample.add(batch, mask, clock)
@@ -123,8 +125,26 @@ def read_windows(
     for window, sample in zip(windows, kept, strict=True):
         if not sample.total:
             where = source or str(project.data.source)
-            raise EmptyData(f"the window {window.text} has no rows", where=where, fix="choose a window with rows")
+            fix = (
+                f"choose a window of {span[0]} to {span[1]}, where the rows are"
+                if span
+                else "choose a window with rows"
+            )
+            raise EmptyData(f"the window {window.text} has no rows", where=where, fix=fix)
     return [WindowRows(window, sample.table(), sample.total) for window, sample in zip(windows, kept, strict=True)]
+
+
+def _span(
+    span: tuple[np.datetime64, np.datetime64] | None, clock: np.ndarray | None
+) -> tuple[np.datetime64, np.datetime64] | None:
+    """The first and the last day that were seen."""
+    if clock is None:
+        return span
+    seen = clock[~np.isnat(clock)].astype("datetime64[D]")
+    if not len(seen):
+        return span
+    first, last = seen.min(), seen.max()
+    return (min(first, span[0]), max(last, span[1])) if span else (first, last)
 
 
 def _columns(project: Project, schema: Schema, source: Source) -> list[str]:

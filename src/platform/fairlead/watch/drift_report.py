@@ -1,11 +1,14 @@
 """Reports of drift: two windows side by side, and days watched one after another."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fairlead.features.categories import category_array
 from fairlead.features.encoders import numbers_of_array
+from fairlead.records.data import LinkDrift
 from fairlead.records.drift import ColumnDrift, DriftOverTime, Measure, WindowDrift
 from fairlead.reports.model import (
     Badge,
@@ -44,6 +47,7 @@ def drift_report(drift: WindowDrift, reference: pa.Table | None = None, live: pa
     sections = [
         Section("What moved", _summary(drift)),
         Section("Kind of shift", _shift(drift)),
+        *([Section("Links between columns", _links(drift.links))] if drift.links else []),
         Section("Distances", [_intervals(drift), *_distances(drift)]),
     ]
     if reference is not None and live is not None:
@@ -94,7 +98,6 @@ def over_time_report(drift: DriftOverTime) -> Report:
 
 def _summary(drift: WindowDrift) -> list[Block]:
     blocks: list[Block] = [Callout("warn", _sentence(text)) for text in drift.warnings]
-    blocks += [Callout("warn", _sentence(link.what)) for link in drift.links[:_MOST_CHARTS]]
     for one in drift.columns:
         if one.cause:
             blocks.append(Callout("fail" if one.moved else "warn", f"{_name(one)}: {one.cause_kind}", one.cause))
@@ -114,6 +117,19 @@ def _summary(drift: WindowDrift) -> list[Block]:
         )
     )
     return blocks
+
+
+def _links(links: Sequence[LinkDrift]) -> list[Block]:
+    one = len(links) == 1
+    rows = [(link.first, link.second, round(link.before, 2), round(link.now, 2)) for link in links[:_MOST_ROWS]]
+    return [
+        Callout(
+            "warn",
+            f"{len(links)} {'link' if one else 'links'} between two columns changed",
+            f"Most of all: {links[0].what}. Seasons do that, too; so do rows joined to the wrong rows.",
+        ),
+        Table(("Column", "With", "Rank correlation before", "Now"), rows, note="Largest change first."),
+    ]
 
 
 def _shift(drift: WindowDrift) -> list[Block]:
