@@ -2,8 +2,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := dev
+# Files of tests on two cores, in the order of tests/conftest.py: the slow ones first, so that no core waits for one.
+TWO_AT_ONCE := $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test check unit integration bench bench-data evidence drift-year faults hostile planted sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
+.PHONY: help install demo demo-data test check unit integration bench bench-data evidence drift-year faults hostile planted sweep verify test-gpu test-cluster test-cluster-smoke images wheel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "}; {printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,7 +23,12 @@ install: $(VENV)/.installed ## Make the virtual environment
 demo: install ## Tell the whole story on real data: four versions, one leak of time, one broken graph
 	@$(BIN)/python examples/flights/demo.py
 
-test: install check unit integration ## All tests: check, unit, integration on real local Ray
+demo-data: install ## What the data commands say of the same flights: leaks, a season, three mistaken extracts, a profile
+	@$(BIN)/python examples/flights/data_demo.py
+
+test: install check ## All tests: check, unit, integration on real local Ray and a real S3 server
+	@$(TWO_AT_ONCE) -m 'not ray and not gpu and not cluster' tests
+	@$(BIN)/pytest -q -m 'ray and not gpu and not cluster' tests
 
 check: install ## Format, lint, types, imports
 	@$(BIN)/ruff format --check .
@@ -30,10 +37,10 @@ check: install ## Format, lint, types, imports
 	@$(BIN)/mypy
 
 unit: install ## Fast tests
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not ray and not gpu and not s3 and not cluster' tests
+	@$(TWO_AT_ONCE) -m 'not ray and not gpu and not s3 and not cluster' tests
 
 integration: install ## Tests on a real local Ray and a real S3 server
-	@$(BIN)/pytest -q -n 2 -m 's3 and not ray and not gpu and not cluster' tests
+	@$(TWO_AT_ONCE) -m 's3 and not ray and not gpu and not cluster' tests
 	@$(BIN)/pytest -q -m 'ray and not gpu and not cluster' tests
 
 bench: install ## Every figure that the documentation quotes, side by side with its peer
@@ -80,4 +87,4 @@ images: wheel ## Build the container images with buildah, podman or docker (BASE
 	@$(BIN)/python images/build.py $(ONLY)
 
 clean: ## Remove what the other commands made
-	rm -rf $(VENV) dist demo .fairlead .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist demo demo-data .fairlead .mypy_cache .pytest_cache .ruff_cache

@@ -21,6 +21,12 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(RAY_BASE, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first; within them and among the others the order stays."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[str]:
     """The address of one local Ray for the whole session, as `fairlead up` starts it. `RAY_BASE` is its folder."""

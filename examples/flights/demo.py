@@ -7,12 +7,10 @@ command line, as a person would do it. Each chapter checks that the story came t
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,55 +20,16 @@ import pyarrow.parquet as pq
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from make_data import write_months  # noqa: E402 (the example's own module, beside this file)
+from make_data import write_months  # noqa: E402 (the example's own modules, beside this file)
+from story import BIN, Project, StoryBroken, check, say  # noqa: E402
 
-BIN = Path(sys.executable).parent
 REQUESTS_PER_SECOND = 300
 MAX_REQUESTS_TO_ABORT = 40
 LIVE_MONTH = 9
 
 
-class StoryBroken(Exception):
-    """A chapter did not end as it has to."""
-
-
-def say(title: str, text: str = "") -> None:
-    """A heading, with the time since the start."""
-    print(f"\n\033[1m[{time.monotonic() - STARTED:5.0f} s] {title}\033[0m" if sys.stdout.isatty() else
-          f"\n[{time.monotonic() - STARTED:5.0f} s] {title}", flush=True)  # fmt: skip
-    if text:
-        print("        " + text, flush=True)
-
-
-def check(condition: bool, what: str) -> None:
-    """One sentence of the story, and whether it came true."""
-    print(f"        {'ok  ' if condition else 'NOT '} {what}", flush=True)
-    if not condition:
-        raise StoryBroken(what)
-
-
-class Project:
-    """The project folder and the command line in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
-
-    def fairlead(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> int:
-        """Run a command and show it; the exit code must be one of `ok`."""
-        print(f"      $ fairlead {' '.join(arguments)}", flush=True)
-        done = subprocess.run([BIN / "fairlead", *arguments], cwd=self.folder, env=self.environment, check=False)
-        if done.returncode not in ok:
-            raise StoryBroken(f"fairlead {arguments[0]} ended with exit code {done.returncode}")
-        return done.returncode
-
-    def ask(self, *arguments: str) -> Any:
-        """Run a command with -o json and return what it prints."""
-        done = subprocess.run(
-            [BIN / "fairlead", *arguments, "-o", "json"],
-            cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        return json.loads(done.stdout)
+class Demo(Project):
+    """The project with live traffic."""
 
     @contextlib.contextmanager
     def traffic(self) -> Iterator[dict[str, Any]]:
@@ -124,7 +83,7 @@ def version_1(project: Project) -> None:
     check(live["number"] == 1, "version 1 is champion by the bootstrap rule, recorded as such")
 
 
-def version_2(project: Project) -> None:
+def version_2(project: Demo) -> None:
     """A month later: promoted on evidence."""
     say("Version 2", "a month later: trains to June, validates on July, tests on August")
     write_months(project.folder / "data", range(8, 9))
@@ -135,7 +94,7 @@ def version_2(project: Project) -> None:
     check(traffic["failed"] == 0, f"no request of {traffic['sent']:,} failed")
 
 
-def version_3(project: Project) -> None:
+def version_3(project: Demo) -> None:
     """An upstream mistake that offline tests cannot see."""
     say("Version 3", "its extract has the schedule in UTC, training and test alike: offline it looks as good")
     write_months(project.folder / "data-utc", range(1, 9), schedule_in="utc")
@@ -155,7 +114,7 @@ def version_3(project: Project) -> None:
     check(project.ask("model", "show", "champion")["number"] == 2, "version 2 is still champion")
 
 
-def version_4(project: Project) -> None:
+def version_4(project: Demo) -> None:
     """A real fault in the graph, met without a shadow."""
     say("Version 4", "version 2 re-exported; its graph reads out of range for two carriers; its plan has no shadow")
     champion = project.ask("model", "show", "champion")
@@ -205,12 +164,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=HERE.parents[1] / "demo")
     parser.add_argument("--keep-up", action="store_true", help="leave the servers running at the end")
     arguments = parser.parse_args()
-    project = Project(arguments.folder.resolve())
-    if project.folder.exists():
-        if (project.folder / "fairlead.yaml").exists():
-            project.fairlead("down")
-        shutil.rmtree(project.folder)
-    project.folder.mkdir(parents=True)
+    project = Demo.fresh(arguments.folder)
     try:
         for chapter in (data_chapter, version_1, version_2, version_3, version_4, last_screen):
             chapter(project)
@@ -223,8 +177,6 @@ def main() -> int:
     say("Done", f"all of it is in {project.folder}; `fairlead rollout why ID` in there explains any decision")
     return 0
 
-
-STARTED = time.monotonic()
 
 if __name__ == "__main__":
     sys.exit(main())

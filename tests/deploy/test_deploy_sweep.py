@@ -43,6 +43,7 @@ def test_without_faults_each_story_has_its_end(references: runs.References) -> N
         check_end(runs.live(Run(name, backend, "once")), end, repeats=False)
 
 
+@pytest.mark.slow
 def test_whatever_goes_wrong_no_invariant_is_violated(references: runs.References) -> None:
     chosen = runs.share(references)
     assert 2_500 <= len(chosen) <= 3_200

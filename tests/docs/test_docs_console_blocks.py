@@ -134,6 +134,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     made.leave()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda path: path.name)
 def test_every_command_of_a_document_works_in_its_order(document: Path, reader: Reader) -> None:
     for command in commands_of(document):

@@ -99,6 +99,7 @@ def test_the_repository_is_out_of_reach_and_the_wheel_is_used(installed: Install
         assert Path(path).is_relative_to(installed.target), path
 
 
+@pytest.mark.slow
 def test_it_tells_its_version_writes_a_project_and_runs_it(installed: Installation) -> None:
     assert installed.fairlead("--version") == f"fairlead {__version__}\n"
     rng = np.random.default_rng(3)

@@ -7,11 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from fairlead.data.sources import source_fingerprint
-from fairlead.registry.environment import code_version
-from fairlead.store.archives import publish_folder
-from fairlead.testing.ir_run import CompiledPipeline
-from fairlead.wiring.context import Context, open_context, remote_json
+from fairlead.wiring.context import Context, open_context
 
 _WIRING = Path(__file__).resolve().parents[1] / "wiring" / "wiring_world.py"
 
@@ -39,22 +35,6 @@ def write_project(base: Path, store: str, rows: int = 1600, *, more: str = "") -
     file = base / "fairlead.yaml"
     file.write_text(text + more)
     return file
-
-
-def parameters(context: Context, environment: dict[str, str], *overrides: str) -> dict[str, Any]:
-    """What the pipeline is started with."""
-    archive = publish_folder(context.store, context.base)
-    return {
-        "context": remote_json(context, archive, [*context.overrides, *overrides], environment),
-        "source": source_fingerprint(context.project.data, context.base),
-        "code": code_version(context.base),
-        "config": context.loaded.sha256,
-    }
-
-
-def compiled(text: str) -> CompiledPipeline:
-    """The pipeline in a compiled file's content."""
-    return CompiledPipeline.parse(text)
 
 
 def opened(file: Path, *overrides: str) -> Context:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from fairlead.pipelines import compile as compiled
-from pipeline_world import write_project
+from pipeline_world import opened, write_project
 
 from fairlead.cli import main
+from fairlead.store import open_store
 from fairlead.testing.fake_kubeflow import FakeKubeflow, fake_kubeflow
 from fairlead.testing.ir_run import CompiledPipeline, Ended
 from fairlead.testing.ir_runners import ProcessRunner
@@ -27,9 +28,13 @@ def nothing(spec: dict[str, Any], parameters: dict[str, Any], run: str, ended: E
     """A pipeline that ends at once."""
 
 
-def runs_here(folder: Path, server: S3Server) -> Callable[[dict[str, Any], dict[str, Any], str, Ended], None]:
+def runs_here(
+    folder: Path, server: S3Server, ends: dict[str, Ended]
+) -> Callable[[dict[str, Any], dict[str, Any], str, Ended], None]:
+    """Every step of what was submitted, from its IR, as a process; `ends` takes what became of each run."""
+
     def execute(spec: dict[str, Any], parameters: dict[str, Any], run: str, ended: Ended) -> None:
-        runner = ProcessRunner(folder, server.environment)
+        runner, ends[run] = ProcessRunner(folder, server.environment), ended
         root = f"s3://{server.bucket}/kfp-root"
         CompiledPipeline.submitted(spec).run(runner, parameters, run=run, root=root, ended=ended, wait=lambda s: None)
 
@@ -49,7 +54,8 @@ def test_a_run_is_submitted_followed_and_shown_as_a_local_one(
     tmp_path: Path, s3_store_uri: str, s3_server: S3Server, capsys: Cap
 ) -> None:
     file = write_project(tmp_path / "orders", s3_store_uri)
-    with fake_kubeflow(runs_here(tmp_path / "pods", s3_server), token="abc", namespaces=("team",)) as kubeflow:
+    ends: dict[str, Ended] = {}
+    with fake_kubeflow(runs_here(tmp_path / "pods", s3_server, ends), token="abc", namespaces=("team",)) as kubeflow:
         token = tmp_path / "token"
         token.write_text("abc\n")
         with pytest.MonkeyPatch.context() as patch:
@@ -61,11 +67,29 @@ def test_a_run_is_submitted_followed_and_shown_as_a_local_one(
             assert [line.split()[0] for line in said.splitlines() if line.startswith("  ")] == [
                 *("validate", "prepare", "train", "evaluate", "register")
             ]
+            passed_through_the_store(file, s3_server, ends)
             gate = "evaluate.gates=[{metric: auc, min: 0.9999}]"
             code, value, said = cli(capsys, file, *words, "--namespace", "team", *FAST, "--set", gate)
             assert (code, value["error"]["code"]) == (10, "FL-401"), said
         experiment = next(iter(kubeflow.experiments.values()))
         assert (experiment.display_name, experiment.namespace) == ("orders", "team")
+
+
+def passed_through_the_store(file: Path, server: S3Server, ends: dict[str, Ended]) -> None:
+    """The only run left outputs, artifacts and records behind where Kubeflow and `fairlead` look for them."""
+    ((run, ended),) = ends.items()
+    assert ended.failure == ""
+    assert ended.outputs["register"] == {"version": 1, "first": True}
+    context = opened(file)
+    assert context.registry().get("1").run == run
+    told = json.loads(context.store.read(f"runs/orders/{run}/ended.json"))
+    assert (told["state"], told["error"]) == ("SUCCEEDED", None)
+    kept = open_store(f"s3://{server.bucket}/kfp-root", file.parent)
+    page = kept.read(f"train-and-release-to-register/{run}/finish/summary").decode()
+    assert "| register |" in page
+    curves = ended.artifacts["evaluate"]["curves"]["artifacts"][0]["metadata"]
+    assert curves["confidenceMetrics"]
+    assert curves["confusionMatrix"]
 
 
 @pytest.mark.s3

@@ -64,6 +64,7 @@ def race(uri: str, base: Path, workers: int, writes: int) -> None:
     assert len(told) == workers * writes
 
 
+@pytest.mark.slow
 def test_sixteen_processes_with_fifty_writes_each_lose_nothing_in_a_folder(tmp_path: Path) -> None:
     race("store", tmp_path, workers=16, writes=50)
 
