@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.data.balance import balanced, drawn_rows
-from fairlead.data.draws import Reservoir, StratifiedReservoir, effective_rows
+from fairlead.data.draws import Reservoir, StratifiedReservoir
 from fairlead.data.prepare import PrepareResult, prepare_data
 from fairlead.dataset import LABEL, WEIGHT
+from fairlead.dataset.weights import effective_rows
 from fairlead.errors import LabelProblem, SchemaMismatch
 from fairlead.spec.data import Balance, Sample
 from fairlead.spec.project import Project

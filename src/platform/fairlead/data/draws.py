@@ -124,9 +124,3 @@ class StratifiedReservoir:
         joined = np.concatenate(places)
         by_place = np.argsort(joined, kind="stable")
         return Drawn(joined[by_place], np.concatenate(weights)[by_place])
-
-
-def effective_rows(weights: np.ndarray) -> float:
-    """How many equally weighted rows are worth as much: (sum w)^2 / sum w^2 (Kish 1965, "Survey sampling")."""
-    total = float(np.square(weights).sum())
-    return float(weights.sum()) ** 2 / total if total else 0.0

@@ -152,6 +152,11 @@ class Balance(Section):
     )
     beta: float = Field(0.999, gt=0, lt=1, description="effective_number: b, near 1 for large classes.")
 
+    @property
+    def weighs(self) -> bool:
+        """Are classes weighted, and not drawn more or less often?"""
+        return self.how in ("weights", "effective_number")
+
 
 class Data(Section):
     """Sources, label, time, entity, split, validation, leaks."""
