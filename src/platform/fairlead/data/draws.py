@@ -97,6 +97,11 @@ class StratifiedReservoir:
             part = self._parts.setdefault(stratum, Reservoir(self._size, self._seed))
             part.update(places[strata == stratum])
 
+    @property
+    def num_strata(self) -> int:
+        """How many strata came by."""
+        return len(self._parts)
+
     def merge(self, other: "StratifiedReservoir") -> None:
         """Take the rows of another part of the stream."""
         for stratum, part in other._parts.items():
