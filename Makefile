@@ -59,8 +59,8 @@ sweep: install ## Kill and mislead rollouts at every write, simulated and real (
 hostile: install ## Damaged, misnamed and endless files, S3 that fails: docs/hostile-files.md (2 minutes)
 	@cd tests/data && ../../$(BIN)/python -m hostile $(ARGS)
 
-planted: install ## What is found of 40 planted anomalies, leaks, skews and drifts: docs/planted.md (some minutes; ARGS="--peers FOLDER")
-	@$(BIN)/python benchmarks/planted.py $(ARGS)
+planted: install ## What is found of 40 planted anomalies, leaks, skews and drifts: docs/planted.md (a quarter of an hour; ARGS=--no-peers: minutes)
+	@$(BIN)/python benchmarks/planted.py --peers .fairlead/bench-peers $(ARGS)
 
 evidence: install ## Error rates and speed of the rollout's tests by simulation: docs/evidence.md (some minutes)
 	@$(BIN)/python benchmarks/evidence_table.py

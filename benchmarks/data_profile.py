@@ -12,14 +12,13 @@ decode of the same Parquet file into batches that are thrown away, by the faster
     duckdb    the aggregates of full in one query: count, min, max, avg, stddev_pop, approx_quantile at 7 shares,
               approx_count_distinct, approx_top_k(20)
 
-Evidently and TFDV are installed into environments of their own below --peers (with uv); one that does not install is
-reported with the reason. Evidently holds all rows in pandas, so it gets a tenth of them.
+Evidently and TFDV are installed into environments of their own below --peers (peer_environments.py); one that does not
+install is told in one line and left out. Both hold all rows in pandas, so they get a tenth of them, once.
 """
 
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -29,13 +28,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from peer_environments import peer_environment
+
 HERE = Path(__file__).resolve().parent
 FORMATS = ("fairlead_csv", "polars_csv", "fairlead_jsonl", "polars_jsonl")
 ENGINES = ("decode_batches", "decode_scanner", "basic", "full", "profile", "duckdb", "polars")
-PEERS = {
-    "evidently": ("evidently==0.7.23", "pandas<3", "pyarrow"),
-    "tfdv": ("tensorflow-data-validation==1.16.1", "dill", "setuptools<80"),
-}
+PEERS = {"evidently": "evidently", "tfdv": "tensorflow-data-validation"}  # measurement -> its environment
 SPEC = {
     "project": "bench",
     "data": {
@@ -241,26 +239,6 @@ def run_once(name: str, path: Path, few: Path, python: Path = Path(sys.executabl
     return found
 
 
-def peer_environment(name: str, folder: Path) -> Path:
-    """The interpreter of a peer's own environment, made when there is none. Raises RuntimeError with uv's words."""
-    home = folder / name
-    python = home / "bin" / "python"
-    uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-    if (home / ".installed").exists():
-        return python
-    steps = (
-        [uv, "venv", "-q", "--clear", "-p", f"{sys.version_info.major}.{sys.version_info.minor}", str(home)],
-        [uv, "pip", "install", "-q", "-p", str(python), *PEERS[name]],
-    )
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            lines = [line.strip(" ×╰─▶├│") for line in done.stderr.splitlines() if line.strip()]
-            raise RuntimeError("does not install: " + "; ".join(lines[:2])[:300])
-    (home / ".installed").touch()
-    return python
-
-
 def compare(rows: int, rounds: int, folder: Path, peers: Path | None) -> dict[str, Any]:
     """All of it."""
     data, few = files(folder, rows), folder / "few"
@@ -275,11 +253,11 @@ def compare(rows: int, rounds: int, folder: Path, peers: Path | None) -> dict[st
     sizes = {"tenth": data["tenth"], "one": data["rows"], "three": data["thrice"]}
     memory = {size: run_once("full", path, few)["peak_mib"] for size, path in sizes.items()}
     told: dict[str, str] = {}
-    for name in PEERS if peers is not None else ():
+    for name, home in PEERS.items() if peers is not None else ():
         assert peers is not None
         try:
-            found[name] = [run_once(name, data["tenth"], few, peer_environment(name, peers))]
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            found[name] = [run_once(name, data["tenth"], few, peer_environment(home, peers))]
+        except RuntimeError as error:
             told[name] = str(error).split("\n")[0]
             print(f"{name}: {told[name]}", file=sys.stderr)
     speed = {name: statistics.median(run["rows"] / run["seconds"] for run in runs) for name, runs in found.items()}

@@ -15,6 +15,7 @@ both from 0.1 on (docs.evidentlyai.com, "Data drift", default tests). They look 
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from fairlead.watch.alarms import ChannelWatch, threshold
+from fairlead.watch.alarms import ChannelWatch, fewest_days, threshold
 from fairlead.watch.day_summaries import parts_of
 from fairlead.watch.leaning import novelties
 from fairlead.watch.measures import jensen_shannon, psi
@@ -288,7 +289,40 @@ def page(quiet: list[Quiet], found: list[Found], runs: int) -> str:
         lines.append(
             f"| {one.kind} | {one.size} | {one.rule} | {median} | {p90} | {one.first_day:.0%} | {one.found:.0%} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_bounds()]) + "\n"
+
+
+def _bounds() -> list[str]:
+    """Why a large change is not told on its first day."""
+    level = threshold(CHANNELS, BUDGET)
+    lines = [
+        "## What bounds the days",
+        "",
+        f"{FEATURES} features have {CHANNELS} numbers a day, each with a detector of its own. For {BUDGET:g} false",
+        f"alarm in 30 days together, each must reach c = {CHANNELS} * 30 / {BUDGET:g} = {level:,.0f}. All that is",
+        "assumed of days is that their order means nothing, so all that a change can show is its place in that order:",
+        "that d days are the largest of n earlier ones and themselves has the chance 1 / C(n + d, d), and no bet on it",
+        "is worth more than its reciprocal, however large the change is. The first days of a change that are compared",
+        "with the same weekday are each held against other days, so there it is (n + 1) to the power of d.",
+        "",
+        "| days compared with | earlier days n | largest evidence of one day | of two | of three | fewest days |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for days in (REFERENCE + FIRST_DAYS[0], REFERENCE + FIRST_DAYS[1]):
+        evidence = " | ".join(f"{math.comb(days + d, d):,}" for d in (1, 2, 3))
+        lines.append(f"| all days | {days} | {evidence} | {fewest_days(days, level)} |")
+    for days in (REFERENCE + FIRST_DAYS[0], REFERENCE + FIRST_DAYS[1]):
+        evidence = " | ".join(f"{(days // 7 + 1) ** d:,}" for d in (1, 2, 3))
+        lines.append(f"| the same weekday | {days // 7} | {evidence} | {fewest_days(days // 7, level, 7)} |")
+    return [
+        *lines,
+        "",
+        "The detectors need up to two days more than that, because they know neither how large a change is nor in",
+        "which direction, and divide their stake among eight bets. A larger budget or fewer features lower c, a",
+        "longer reference raises the evidence of a day; both help by a logarithm. Being quicker takes an assumption on",
+        "how far days stray by themselves, which is what the other rules make, and what their false alarms come from.",
+        "Breaks with a name (unit, default value, vocabulary) are told on the first day by `fairlead data validate`.",
+    ]
 
 
 def main() -> int:

@@ -1,9 +1,9 @@
 """`make planted`: what is found of 40 kinds of anomaly, leak, skew and drift planted at known places, what is accused
-falsely, by Fairlead and by the peers that are installed in environments of their own. Writes docs/planted.md and .json.
+falsely, by Fairlead and by the peers, which run in environments of their own. Writes docs/planted.md and .json.
 
     python benchmarks/planted.py                         # 3 seeds of each kind, 200 clean sets
     python benchmarks/planted.py --seeds 1 --clean 20    # a minute; writes nothing
-    python benchmarks/planted.py --peers FOLDER          # FOLDER/evidently/bin/python and so on: see planted_peers.py
+    python benchmarks/planted.py --peers FOLDER          # and the peers, installed below FOLDER: peer_environments.py
 
 Found means: something is said about a place where the kind was planted. Falsely accused means: something is said about
 another place, or about a clean set. Every tool sees the same rows.
@@ -24,6 +24,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from peer_environments import peer_environments
 from planted_leaks import LEAKS, VARIANTS, planted_leak
 from planted_worlds import BATCH, WINDOWS, Case, clean, planted_windows
 
@@ -154,7 +155,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="sets of each kind")
     parser.add_argument("--clean", type=int, default=200, help="clean sets")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--peers", type=Path, help="folder with one environment for each peer")
+    parser.add_argument("--peers", type=Path, help="folder of the peers' environments, made where missing")
+    parser.add_argument("--no-peers", action="store_true", help="Fairlead alone")
     parser.add_argument("--peer-clean", type=int, default=30, help="clean sets for the peers")
     parser.add_argument("--peer-seconds", type=float, default=220, help="time for each peer")
     parser.add_argument("--out", type=Path, help="where planted.md and planted.json go; default docs/ for a full run")
@@ -168,7 +170,7 @@ def main() -> int:
             if number % 20 == 0 or number == len(todo):
                 print(f"{number} of {len(todo)} sets, {time.monotonic() - started:.0f} s", flush=True)
     notes: dict[str, str] = {"fairlead": f"{time.monotonic() - started:.0f} s"}
-    if options.peers:
+    if options.peers and not options.no_peers:
         _peers(options, results, notes)
     from planted_page import page
 
@@ -184,16 +186,17 @@ def main() -> int:
 def _peers(options: argparse.Namespace, results: dict[str, list[Outcome]], notes: dict[str, str]) -> None:
     plan = list(plans(1, 0)) + [("clean", "clean", 1000 + seed) for seed in range(options.peer_clean)]
     cases = order_for_peers([case for one in plan for case in build(*one)])
+    pythons, missing = peer_environments(dict.fromkeys(peer.removesuffix("-drift") for peer in PEERS), options.peers)
     with tempfile.TemporaryDirectory() as name:
         write_cases(cases, Path(name))
 
         def run(peer: str) -> None:
-            python = options.peers / peer.removesuffix("-drift") / "bin" / "python"
-            if not python.exists():
-                notes[peer] = "not installed here"
+            home = peer.removesuffix("-drift")
+            if home in missing:
+                notes[peer] = missing[home]
                 return
             began = time.monotonic()
-            results[peer], note = with_peer(peer, python, cases, Path(name), options.peer_seconds)
+            results[peer], note = with_peer(peer, pythons[home], cases, Path(name), options.peer_seconds)
             seconds = time.monotonic() - began
             notes[peer] = f"{note}; {len(results[peer])} of {len(cases)} sets in {seconds:.0f} s"
             print(f"{peer}: {notes[peer]}", flush=True)

@@ -11,7 +11,8 @@ Outcome = dict[str, Any]
 STATED = 0.01
 HEAD = """# Planted anomalies, leaks, skew and drift
 
-Written by `make planted` (`python benchmarks/planted.py --peers FOLDER`; `--seeds 1 --clean 20` is a short form). A
+Written by `make planted` (`make planted ARGS="--no-peers --seeds 1 --clean 20"` is a short form; it installs the
+peers below .fairlead/bench-peers when they are not there, benchmarks/peer_environments.py says which releases). A
 generator makes two windows of one process, and a table to train on, with one thing wrong at a known place
 (benchmarks/planted_worlds.py, planted_leaks.py): {cases} variants of {kinds} kinds, {seeds} seeds each, some 4,000
 rows, 16 to 22 columns. *Found*: the tool says something about that place. Fairlead infers its schema from the

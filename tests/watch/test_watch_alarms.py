@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fairlead.watch.alarms import ChannelWatch, conformal_p, log_bets, threshold
+from fairlead.watch.alarms import ChannelWatch, conformal_p, fewest_days, log_bets, threshold
 from fairlead.watch.leaning import novelties
 
 SEED = 5
@@ -67,6 +67,28 @@ def test_a_change_is_found_soon_and_its_beginning_is_named(shift: float, most: i
     assert len(first) >= 0.95 * channels
     assert np.median([days for days, _ in first.values()]) <= most
     assert abs(np.median([since for _, since in first.values()]) - quiet) <= 4
+
+
+@pytest.mark.parametrize(
+    ("earlier", "level", "groups"), [(21, 7800.0, 7), (33, 7800.0, 1), (90, 7800.0, 1), (210, 7800.0, 1), (210, 1e6, 1)]
+)
+def test_the_largest_change_needs_the_days_that_the_order_of_days_allows_and_two_more_at_most(
+    earlier: int, level: float, groups: int
+) -> None:
+    """400 channels that jump a million deviations. The detector begins with the first changed day, so that nothing won
+    by luck before it helps."""
+    rng = np.random.default_rng(SEED)
+    weekdays = np.arange(earlier * groups) % groups
+    watch = ChannelWatch(rng.standard_normal((earlier * groups, 400)), level, weekdays.tolist(), seed=SEED)
+    first = np.full(400, 99)
+    for day in range(1, 12):
+        for alarm in watch.update(1e6 + rng.standard_normal(400), day % groups):
+            first[alarm.channel] = min(first[alarm.channel], day)
+    fewest = fewest_days(earlier, level, groups)
+    print(f"seed {SEED}: {np.bincount(first).nonzero()[0]} days, fewest {fewest}")
+    # The draws that break ties may be lucky, and begin a little ahead; one of a hundred at most.
+    assert np.quantile(first, 0.01) >= fewest
+    assert np.median(first) <= fewest + 2
 
 
 def test_days_without_rows_say_nothing_and_break_nothing() -> None:

@@ -1,14 +1,14 @@
-"""`fairlead data profile | validate | split | drift | schema`."""
+"""`fairlead data profile | validate | split | sample | drift | schema`."""
 
 import argparse
 from collections.abc import Callable
 
-from fairlead.cli import data_drift, data_schema
+from fairlead.cli import data_drift, data_sample, data_schema
 from fairlead.cli.output import emit, say
 from fairlead.cli.stages import manual_run_id, new_context, run_stages
 from fairlead.cli.verbs import SubVerb
 
-HELP = "look at, validate, split and compare data"
+HELP = "look at, validate, split, sample and compare data"
 
 
 def _profile_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +84,12 @@ SUBVERBS = {
         "write the prepared data: train, validation, test",
         _split,
         examples="fairlead data split\nfairlead data split --set data.split.by=random",
+    ),
+    "sample": SubVerb(
+        "draw rows from the source into one file: simple, stratified, weighted, importance",
+        data_sample.run,
+        data_sample.add_arguments,
+        data_sample.EXAMPLES,
     ),
     "drift": SubVerb(
         "which features moved between two windows, and why; or day by day, with few false alarms",

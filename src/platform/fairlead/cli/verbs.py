@@ -34,11 +34,12 @@ VERBS: Mapping[str, VerbHelp] = {
     "explain": VerbHelp("explain a field of the project file, or an error code"),
     "run": VerbHelp("run the pipeline: data, train, evaluate, register, deploy"),
     "data": VerbHelp(
-        "look at, validate, split and compare data",
+        "look at, validate, split, sample and compare data",
         {
             "profile": "statistics of every column",
             "validate": "check the rows against the schema, quarantine those that break it",
             "split": "write the prepared data: train, validation, test",
+            "sample": "draw rows from the source into one file: simple, stratified, weighted, importance",
             "drift": "which features moved between two windows, and why; or day by day, with few false alarms",
             "schema": "where the data and the committed schema disagree, and accepting it",
         },

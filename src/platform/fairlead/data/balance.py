@@ -41,7 +41,7 @@ def balanced(
             fix="drop data.balance, or set data.label.task to binary or multiclass",
         )
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
-    if spec.how in ("weights", "effective_number"):
+    if spec.weighs:
         there = np.maximum(counts, 1)
         worth = 1 / there if spec.how == "weights" else (1 - spec.beta) / -np.expm1(there * np.log(spec.beta))
         weights = worth[labels]

@@ -97,6 +97,11 @@ class StratifiedReservoir:
             part = self._parts.setdefault(stratum, Reservoir(self._size, self._seed))
             part.update(places[strata == stratum])
 
+    @property
+    def num_strata(self) -> int:
+        """How many strata came by."""
+        return len(self._parts)
+
     def merge(self, other: "StratifiedReservoir") -> None:
         """Take the rows of another part of the stream."""
         for stratum, part in other._parts.items():
@@ -124,9 +129,3 @@ class StratifiedReservoir:
         joined = np.concatenate(places)
         by_place = np.argsort(joined, kind="stable")
         return Drawn(joined[by_place], np.concatenate(weights)[by_place])
-
-
-def effective_rows(weights: np.ndarray) -> float:
-    """How many equally weighted rows are worth as much: (sum w)^2 / sum w^2 (Kish 1965, "Survey sampling")."""
-    total = float(np.square(weights).sum())
-    return float(weights.sum()) ** 2 / total if total else 0.0

@@ -98,7 +98,7 @@ class FirstPass:
             self._add("contents", np.moveaxis(content_hashes([usable.column(name) for name in names]), 2, 0))
         for name, column in (("weight", data.weight), ("chance", data.sample.chance if data.sample else None)):
             if column is not None:
-                self._add(name, _weights(usable.column(column), column))
+                self._add(name, weights_of(usable.column(column), column))
 
     def finish(self, project: Project) -> Plan:
         """Decide. Raises LabelProblem, SchemaMismatch."""
@@ -159,8 +159,14 @@ class FirstPass:
         data = self._data
         train = np.flatnonzero(sides == 0)
         weights = every.get("weight")
-        weights = None if weights is None else weights.copy()
         told: list[str] = []
+        if weights is not None:
+            weights = weights.copy()
+            nothing = (weights == 0) & (sides >= 0)
+            if nothing.any():
+                sides = np.where(nothing, LEFT_OUT, sides).astype(np.int8)
+                told.append(f"{int(nothing.sum()):,} rows of weight 0 ({data.weight}) are left out")
+                train = np.flatnonzero(sides == 0)
         if data.sample is not None and len(train):
             chances = every["chance"][train] if "chance" in every else None
             places, stand_for = drawn_rows(data.sample, labels.codes[train], chances)
@@ -209,7 +215,7 @@ def _select(keys: Keys, kept: np.ndarray) -> Keys:
     )
 
 
-def _weights(column: pa.Array, name: str) -> np.ndarray:
+def weights_of(column: pa.Array, name: str) -> np.ndarray:
     """float64 [N]. Raises SchemaMismatch for what is no weight."""
     if kind_of(column.type) not in ("int", "float"):
         raise SchemaMismatch(

@@ -3,16 +3,23 @@
 random: the training labels in random order. majority: the training rate of each class (regression: the mean).
 one_rule: a table of the label's rate by ranges or values of the single best feature. gradient_boosting:
 scikit-learn's HistGradientBoosting on the raw features, with its default settings and a bounded number of rows.
+
+With training weights all four are fitted by them: random draws labels in proportion to their weight, majority takes
+the weighted rate, the cells of one_rule are weighted, and gradient boosting weighs each row's loss. What has no place
+for weights counts rows: the ranges of one_rule, and the bins and the smallest leaf of gradient boosting. Rows of weight
+0 are not looked at, and weights count in proportion to their mean, so that twice as large ones change nothing.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from fairlead.dataset.weights import unless_alike
 from fairlead.evaluate.metrics import FloatArray, Scored, statistic, undefined
 from fairlead.evaluate.tables import BaselineData, Encoded, encode
 from fairlead.evaluate.threshold import choose_threshold
@@ -51,6 +58,8 @@ def fit_baselines(data: BaselineData, task: str, num_classes: int, rule: str | f
 def _fit_baselines(data: BaselineData, task: str, num_classes: int, rule: str | float, seed: int) -> Baselines:
     test_labels = np.asarray(data.test_labels, dtype=np.float64)
     data.check(test_labels)
+    if data.train_weights is not None:
+        data = data.training_rows(data.train_weights > 0)
     labels = np.asarray(data.train_labels, dtype=np.float64)
     problem = "" if np.isfinite(labels).any() else "no labelled training rows"
     if not problem and task != "regression" and len(np.unique(labels[np.isfinite(labels)])) < 2:
@@ -61,10 +70,10 @@ def _fit_baselines(data: BaselineData, task: str, num_classes: int, rule: str | 
     train, test = encode(data)
     kept = _sample(np.flatnonzero(np.isfinite(labels)), MAX_ROWS, rng)
     train, labels = Encoded(train.matrix[kept], train.features), labels[kept]
-    fitted = _Fitted(task, num_classes, rule, labels, test_labels)
+    worth = _to_mean_1(None if data.train_weights is None else data.train_weights[kept])
+    fitted = _Fitted(task, num_classes, rule, labels, test_labels, worth)
 
-    order = rng.permutation(len(labels))
-    shuffled = labels[order[np.arange(len(test_labels)) % len(order)]]
+    shuffled = labels[_drawn(len(labels), len(test_labels), worth, rng)]
     random_scores = rng.random(len(test_labels)) if task == "binary" else fitted.one_hot(shuffled)
     fitted.add("random", random_scores, 0.5)
     prior = fitted.prior()
@@ -73,12 +82,15 @@ def _fit_baselines(data: BaselineData, task: str, num_classes: int, rule: str | 
     if not train.features:
         fitted.why.update(dict.fromkeys(("one_rule", "gradient_boosting"), "no features that a baseline can take"))
         return Baselines(fitted.scored, fitted.why)
-    one_rule = _one_rule(train, labels, task, num_classes, rng)
+    one_rule = _one_rule(train, fitted.one_hot(labels), fitted.worth, rng)
     rule_feature = train.features[one_rule.feature].source
     fitted.add("one_rule", one_rule.predict(test.matrix), fitted.threshold(one_rule.predict(train.matrix)))
-    boosted = _boost(train, labels, task, num_classes, seed)
+    boosted = _boost(train, labels, task, num_classes, seed, worth)
     fitted.add("gradient_boosting", boosted(test.matrix), fitted.threshold(boosted(train.matrix)))
-    claimed = _random_split_auc(train, labels, test, test_labels, seed) if task == "binary" else None
+    claimed = None
+    if task == "binary":
+        both = (labels, worth), (test_labels, _to_mean_1(data.test_weights))
+        claimed = _random_split_auc((train, *both[0]), (test, *both[1]), seed)
     return Baselines(fitted.scored, fitted.why, rule_feature, claimed)
 
 
@@ -86,10 +98,16 @@ class _Fitted:
     """Collects baselines in the shape of the task's scores."""
 
     def __init__(
-        self, task: str, num_classes: int, rule: str | float, labels: FloatArray, test_labels: FloatArray
+        self,
+        task: str,
+        num_classes: int,
+        rule: str | float,
+        labels: FloatArray,
+        test_labels: FloatArray,
+        weights: FloatArray | None,
     ) -> None:
         self.task, self.num_classes, self.rule = task, num_classes, rule
-        self.labels, self.test_labels = labels, test_labels
+        self.labels, self.test_labels, self.weights = labels, test_labels, weights
         self.scored: dict[str, Scored] = {}
         self.why: dict[str, str] = {}
 
@@ -97,14 +115,22 @@ class _Fitted:
         """Labels as targets [N, K]: K = C for multiclass, else 1."""
         return _targets(labels, self.task, self.num_classes)
 
+    @property
+    def worth(self) -> FloatArray:
+        """How much each training row counts [N], 1 on average."""
+        return np.ones(len(self.labels)) if self.weights is None else self.weights
+
     def prior(self) -> FloatArray:
         """The mean target [K] of the training rows."""
-        mean: FloatArray = self.one_hot(self.labels).mean(axis=0)
+        targets = self.one_hot(self.labels)
+        mean: FloatArray = targets.mean(axis=0) if self.weights is None else np.average(targets, 0, self.weights)
         return mean
 
     def threshold(self, train_scores: FloatArray) -> float:
         """The threshold that the rule chooses on the training rows."""
-        return choose_threshold(self.rule, train_scores.reshape(-1), self.labels) if self.task == "binary" else 0.5
+        if self.task != "binary":
+            return 0.5
+        return choose_threshold(self.rule, train_scores.reshape(-1), self.labels, self.weights)
 
     def add(self, name: str, scores: FloatArray, threshold: float) -> None:
         """Keep scores [N] or [N, K]."""
@@ -125,22 +151,22 @@ class _Rule:
         return self.cells[_cells(matrix[:, self.feature], self.edges, len(self.cells))]
 
 
-def _one_rule(train: Encoded, labels: FloatArray, task: str, num_classes: int, rng: np.random.Generator) -> _Rule:
+def _one_rule(train: Encoded, targets: FloatArray, worth: FloatArray, rng: np.random.Generator) -> _Rule:
     """The feature whose table predicts one half of the rows best when fitted on the other (Holte 1993, "Very simple
     classification rules perform well on most commonly used datasets"); then its table of all rows."""
-    targets = _targets(labels, task, num_classes)
-    order = rng.permutation(len(labels))
+    order = rng.permutation(len(targets))
     fit, choose = order[::2], order[1::2]
     best, best_loss = 0, np.inf
     for feature in range(train.matrix.shape[1]):
-        rule = _table(train, targets, feature, fit)
-        loss = float(np.mean((rule.predict(train.matrix[choose]) - targets[choose]) ** 2)) if len(choose) else 0.0
+        rule = _table(train, targets, worth, feature, fit)
+        errors = ((rule.predict(train.matrix[choose]) - targets[choose]) ** 2).mean(axis=1)
+        loss = float((errors * worth[choose]).sum())
         if loss < best_loss:
             best, best_loss = feature, loss
-    return _table(train, targets, best, order)
+    return _table(train, targets, worth, best, order)
 
 
-def _table(train: Encoded, targets: FloatArray, feature: int, rows: NDArray[np.intp]) -> _Rule:
+def _table(train: Encoded, targets: FloatArray, worth: FloatArray, feature: int, rows: NDArray[np.intp]) -> _Rule:
     values = train.matrix[rows, feature]
     if train.features[feature].categorical:
         edges, count = None, 256
@@ -149,9 +175,10 @@ def _table(train: Encoded, targets: FloatArray, feature: int, rows: NDArray[np.i
         edges = np.unique(np.quantile(known, np.linspace(0, 1, _RANGES + 1)[1:-1])) if len(known) else np.empty(0)
         count = len(edges) + 2
     cells = _cells(values, edges, count)
-    prior = targets[rows].mean(axis=0)
-    sums = np.stack([np.bincount(cells, targets[rows, k], count) for k in range(targets.shape[1])], axis=1)
-    weights = np.bincount(cells, minlength=count)[:, None]
+    counted = worth[rows]
+    prior = np.average(targets[rows], 0, counted)
+    sums = np.stack([np.bincount(cells, targets[rows, k] * counted, count) for k in range(targets.shape[1])], axis=1)
+    weights = np.bincount(cells, counted, count)[:, None]
     return _Rule(feature, edges, (sums + _PRIOR_ROWS * prior) / (weights + _PRIOR_ROWS))
 
 
@@ -164,16 +191,16 @@ def _cells(values: FloatArray, edges: FloatArray | None, count: int) -> NDArray[
 
 
 def _boost(
-    train: Encoded, labels: FloatArray, task: str, num_classes: int, seed: int
+    train: Encoded, labels: FloatArray, task: str, num_classes: int, seed: int, weights: FloatArray | None
 ) -> Callable[[FloatArray], FloatArray]:
     """Gradient boosting fitted on these rows: matrix -> scores [N] or [N, C]."""
     settings = {"categorical_features": train.categorical or None, "early_stopping": False, "random_state": seed}
     if task == "regression":
-        regressor = HistGradientBoostingRegressor(max_iter=_ITERATIONS, **settings).fit(train.matrix, labels)
+        regressor = HistGradientBoostingRegressor(max_iter=_ITERATIONS, **settings).fit(train.matrix, labels, weights)
         return lambda matrix: np.asarray(regressor.predict(matrix), dtype=np.float64)
     # One tree per class and iteration: many classes would take as many times longer.
     iterations = _ITERATIONS if task == "binary" else int(np.clip(_MAX_TREES // num_classes, 5, _ITERATIONS))
-    classifier = HistGradientBoostingClassifier(max_iter=iterations, **settings).fit(train.matrix, labels)
+    classifier = HistGradientBoostingClassifier(max_iter=iterations, **settings).fit(train.matrix, labels, weights)
     if task == "binary":
         return lambda matrix: np.asarray(classifier.predict_proba(matrix)[:, 1], dtype=np.float64)
     seen = classifier.classes_.astype(np.intp)
@@ -187,20 +214,30 @@ def _boost(
     return predict
 
 
-def _random_split_auc(
-    train: Encoded, labels: FloatArray, test: Encoded, test_labels: FloatArray, seed: int
-) -> float | None:
-    """The AUC that gradient boosting claims when training and test rows are mixed and split again at random, as large
-    as before. None when the rows do not allow it."""
+_Rows = tuple[Encoded, FloatArray, FloatArray | None]
+
+
+def _random_split_auc(trained: _Rows, tested: _Rows, seed: int) -> float | None:
+    """The AUC that gradient boosting claims when training and test rows (features, labels, weights) are mixed and split
+    again at random, as large as before. None when the rows do not allow it."""
+    (train, labels, train_worth), (test, test_labels, test_worth) = trained, tested
     usable = np.isfinite(test_labels)
     matrix = np.vstack((train.matrix, test.matrix[usable]))
     every = np.concatenate((labels, test_labels[usable]))
+    worth = None
+    if train_worth is not None or test_worth is not None:
+        parts = (
+            np.ones(len(part)) if w is None else w for part, w in ((labels, train_worth), (test_labels, test_worth))
+        )
+        first_part, rest_part = parts
+        worth = np.concatenate((first_part, rest_part[usable]))
     order = np.random.default_rng([seed, 1]).permutation(len(every))
     first, rest = order[: len(labels)], order[len(labels) :]
     if not len(rest) or len(np.unique(every[first])) < 2:
         return None
-    boosted = _boost(Encoded(matrix[first], train.features), every[first], "binary", 2, seed)
-    rows = Scored("binary", boosted(matrix[rest]), every[rest])
+    chosen = None if worth is None else worth[first]
+    boosted = _boost(Encoded(matrix[first], train.features), every[first], "binary", 2, seed, chosen)
+    rows = Scored("binary", boosted(matrix[rest]), every[rest], 0.5, None if worth is None else worth[rest])
     if undefined("auc", rows):
         return None
     return float(statistic("auc", rows).at(np.ones((1, len(rows))))[0])
@@ -210,6 +247,19 @@ def _targets(labels: FloatArray, task: str, num_classes: int) -> FloatArray:
     if task != "multiclass":
         return labels[:, None]
     return np.eye(num_classes)[labels.astype(np.intp)]
+
+
+def _to_mean_1(weights: NDArray[Any] | None) -> FloatArray | None:
+    """Weights of rows that count at all, None where they count alike."""
+    values = None if weights is None else unless_alike(weights)
+    return None if values is None else values * (len(values) / values.sum())
+
+
+def _drawn(rows: int, wanted: int, weights: FloatArray | None, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Rows in random order, again from the first when there are too few; with weights, drawn in proportion to them."""
+    if weights is None:
+        return rng.permutation(rows)[np.arange(wanted) % rows]
+    return rng.choice(rows, wanted, p=weights / weights.sum())
 
 
 def _sample(rows: NDArray[np.intp], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -27,7 +27,7 @@ def fit_calibration(
     "temperature": one number that all logits are divided by; it changes no order, hence no AUC. "isotonic" (binary
     only): a rising step function, which makes ties; its probabilities keep a distance of 1/(n+2) from 0 and 1,
     because a single later row on the wrong side of a certainty would cost an infinite log loss. A regression gets
-    none. Raises EvaluationError for rows that no calibration can be fitted on."""
+    none. Rows of weight 0 are not looked at. Raises EvaluationError for rows that no calibration can be fitted on."""
     if task not in ("binary", "multiclass", "regression"):
         raise EvaluationError(f"unknown task {task!r}", fix="binary, multiclass or regression")
     if task == "regression":
@@ -35,6 +35,9 @@ def fit_calibration(
     if kind == "none":
         return Calibration("none", "binary" if task == "binary" else "multiclass")
     values, classes = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if weights is not None:
+        counted = weights != 0
+        values, classes, weights = values[counted], classes[counted], weights[counted]
     _check(values, classes, task)
     if kind == "temperature":
         return _temperature(values, classes, task, weights)
@@ -46,7 +49,10 @@ def fit_calibration(
 
 
 def calibration_facts(
-    calibration: Calibration, logits: NDArray[np.floating], labels: NDArray[np.generic]
+    calibration: Calibration,
+    logits: NDArray[np.floating],
+    labels: NDArray[np.generic],
+    weights: NDArray[np.floating] | None = None,
 ) -> dict[str, float]:
     """What the calibration changed on the rows that it was fitted on: log_loss and ece before and after, the
     temperature. Empty for a regression, or when there are no rows."""
@@ -54,8 +60,11 @@ def calibration_facts(
         return {}
     facts = {"temperature": calibration.temperature} if calibration.kind == "temperature" else {}
     classes = np.asarray(labels, dtype=np.float64)
+    worth = None if weights is None else np.asarray(weights, dtype=np.float64)
     for when, how in (("before", Calibration("none", calibration.task)), ("after", calibration)):
-        rows = Scored(calibration.task, np.asarray(how.apply(np.asarray(logits)), dtype=np.float64), classes)
+        rows = Scored(
+            calibration.task, np.asarray(how.apply(np.asarray(logits)), dtype=np.float64), classes, 0.5, worth
+        )
         if rows.problem():
             return facts
         for name in ("log_loss", "ece"):

@@ -70,7 +70,11 @@ def _data(manifest: DatasetManifest) -> str:
 
 def _metrics(evaluation: Evaluation) -> str:
     rows = [(name, _value(metric), _interval(metric.interval), _why(metric)) for name, metric in _sorted(evaluation)]
-    return _table(("metric", "value", _level(evaluation), "note"), rows)
+    text = _table(("metric", "value", _level(evaluation), "note"), rows)
+    if evaluation.effective_rows is None:
+        return text
+    worth = f"worth {evaluation.effective_rows:,.0f} equally weighted ones (Kish 1965)"
+    return f"{text}\n\nRows count by their weight; these are {worth}. Intervals are bootstrapped."
 
 
 def _baselines(evaluation: Evaluation) -> str:

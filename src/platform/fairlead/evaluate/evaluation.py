@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from fairlead.dataset.weights import effective_rows, unless_alike
 from fairlead.errors import EvaluationError
 from fairlead.evaluate.baselines import NAMES, BaselineData, Baselines, fit_baselines
 from fairlead.evaluate.curves import Points, confusion, curves
@@ -61,11 +62,12 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
 
 
 def _evaluate(request: EvaluateRequest) -> Evaluation:
+    request = _counted(request)
     spec = request.spec
     how = Resampling(spec.level, spec.bootstrap, spec.seed)
     threshold = 0.5 if request.threshold is None else request.threshold
     labels = np.asarray(request.labels, dtype=np.float64)
-    weights = None if request.weights is None else np.asarray(request.weights, dtype=np.float64)
+    weights = request.weights
     model = Scored(request.task, _scores(request.scores), labels, threshold, weights)
     if request.task == "multiclass" and request.classes and model.scores.shape[1] != len(request.classes):
         raise EvaluationError(f"{model.scores.shape[1]} scores per row for {len(request.classes)} classes")
@@ -113,7 +115,32 @@ def _evaluate(request: EvaluateRequest) -> Evaluation:
         champion=champion,
         random_split_auc=baselines.random_split_auc,
         differences={n: differences(model, others[n], how) for n in ("champion", "gradient_boosting") if n in others},
+        effective_rows=None if weights is None else effective_rows(weights),
     )
+
+
+def _counted(request: EvaluateRequest) -> EvaluateRequest:
+    """Without the rows of weight 0, as if they were not there; without weights, where all rows count alike."""
+    if request.weights is None:
+        return request
+    weights = np.asarray(request.weights, dtype=np.float64)
+    if weights.shape != np.shape(request.labels):
+        raise EvaluationError(f"weights {weights.shape} and labels {np.shape(request.labels)} are not of the same rows")
+    kept = weights != 0
+    champion, data = request.champion_scores, request.baseline_data
+    others = [request.scores, *request.slices.values(), champion, None if data is None else data.test_labels]
+    fits = all(len(values) == len(kept) for values in others if values is not None)  # what does not is refused later
+    if fits and kept.any() and not kept.all():
+        request = replace(
+            request,
+            scores=np.asarray(request.scores)[kept],
+            labels=np.asarray(request.labels)[kept],
+            slices={name: np.asarray(values)[kept] for name, values in request.slices.items()},
+            champion_scores=None if champion is None else np.asarray(champion)[kept],
+            baseline_data=None if data is None else data.test_rows(kept),
+        )
+        weights = weights[kept]
+    return replace(request, weights=unless_alike(weights))
 
 
 def _scores(scores: NDArray[Any]) -> FloatArray:

@@ -81,8 +81,9 @@ class Scored:
         """Why nothing at all can be said about these rows; "" when something can."""
         if len(self) == 0:
             return "no rows"
-        if self.weights is not None and not (np.isfinite(self.weights).all() and self.weights.sum() > 0):
-            return "the weights are not finite, or all of them are 0"
+        weights = self.weights
+        if weights is not None and not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
+            return "a weight is not finite or below 0, or all of them are 0"
         bad_labels = int(np.sum(~np.isfinite(self.labels)))
         if bad_labels:
             return f"{bad_labels} of {len(self)} labels are not finite"

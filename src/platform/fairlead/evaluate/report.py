@@ -66,11 +66,21 @@ def _headline(evaluation: Evaluation) -> list[Block]:
     if boosted is not None:
         facts.append((f"{primary} of gradient boosting", _with_interval(boosted)))
     champion = evaluation.baselines.get("champion", {}).get(primary)
+    if evaluation.effective_rows is not None:
+        facts.append(("rows count by their weight", weighted_words(evaluation)))
     facts.append((f"{primary} of the champion", _with_interval(champion) if champion else "there is no champion"))
     worst = worst_slice(evaluation.slices, primary)
     if worst is not None:
         facts.append((f"worst slice by {primary}", f"{worst.slice}: {_with_interval(worst)} on {worst.rows:,} rows"))
     return [head, KeyValues(facts)]
+
+
+def weighted_words(evaluation: Evaluation) -> str:
+    """What the weights make of the rows; "" where all count alike."""
+    if evaluation.effective_rows is None:
+        return ""
+    rows, worth = f"{evaluation.rows:,} {evaluation.split} rows", f"{evaluation.effective_rows:,.0f}"
+    return f"{rows} are worth {worth} equally weighted ones, in every metric, slice, gate and baseline"
 
 
 def _gates(evaluation: Evaluation) -> list[Block]:
@@ -93,12 +103,10 @@ def _metrics(evaluation: Evaluation) -> list[Block]:
         for name, metric in evaluation.metrics.items()
     ]
     level = next((m.interval.level for m in evaluation.metrics.values() if m.interval), None)
-    note = (
-        f"Intervals at {level:.0%}: exact for proportions (Clopper-Pearson), DeLong for the AUC, else bootstrap. They "
-        "treat rows as independent."
-        if level
-        else ""
-    )
+    how = "exact for proportions (Clopper-Pearson), DeLong for the AUC, else bootstrap"
+    if evaluation.effective_rows is not None:
+        how = "bootstrap, as rows count by their weight"
+    note = f"Intervals at {level:.0%}: {how}. They treat rows as independent." if level else ""
     blocks: list[Block] = [Table(("metric", "value", "interval", "better", "note"), rows, note=note)]
     facts: list[tuple[str, Cell]] = list(evaluation.calibration.items())
     if evaluation.threshold is not None:
@@ -214,6 +222,7 @@ def _confusion(evaluation: Evaluation) -> list[Block]:
     size = len(evaluation.confusion)
     labels = evaluation.classes if len(evaluation.classes) == size else tuple(str(i) for i in range(size))
     note = f"At the threshold {evaluation.threshold:.4f}." if evaluation.threshold is not None else ""
+    note += " Rows, whatever they weigh." if evaluation.effective_rows is not None else ""
     if size <= _MAX_MATRIX:
         return [Matrix(labels, evaluation.confusion, note=note)]
     pairs = [(labels[i], labels[j], evaluation.confusion[i][j]) for i in range(size) for j in range(size) if i != j]

@@ -1,7 +1,7 @@
 """Raw feature tables as the matrices that baselines take. Fitted on training rows only; unknown values are handled."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ class BaselineData:
     `train` and `test` are pyarrow tables with the columns named in `numeric`, `categorical`, `datetime` and `image`
     (lists of numbers of one length); labels are class indices or floats, [N]. `datetime` may map a column to its
     calendar parts (as in the project file); else it gives hour, weekday and month. Rows may be a sample of the
-    training split, never of the test split: baselines are judged on the very rows that the model is judged on."""
+    training split, never of the test split: baselines are judged on the very rows that the model is judged on.
+    `train_weights` and `test_weights` [N]: how much each row counts, None: alike."""
 
     train: pa.Table
     train_labels: NDArray[Any]
@@ -36,6 +37,20 @@ class BaselineData:
     categorical: tuple[str, ...] = ()
     datetime: tuple[str, ...] | Mapping[str, Sequence[str]] = ()
     image: tuple[str, ...] = ()
+    train_weights: NDArray[Any] | None = None
+    test_weights: NDArray[Any] | None = None
+
+    def training_rows(self, kept: NDArray[np.bool_]) -> "BaselineData":
+        """With only these training rows."""
+        weights = None if self.train_weights is None else self.train_weights[kept]
+        return replace(
+            self, train=_filtered(self.train, kept), train_labels=self.train_labels[kept], train_weights=weights
+        )
+
+    def test_rows(self, kept: NDArray[np.bool_]) -> "BaselineData":
+        """With only these test rows."""
+        weights = None if self.test_weights is None else self.test_weights[kept]
+        return replace(self, test=_filtered(self.test, kept), test_labels=self.test_labels[kept], test_weights=weights)
 
     def check(self, labels: FloatArray) -> None:
         """Raise EvaluationError unless the test rows are those of `labels` and the tables have the named columns."""
@@ -45,6 +60,9 @@ class BaselineData:
                     f"the baselines' {name} table has {table.num_rows} rows and {len(own)} labels",
                     fix="take both from the same split",
                 )
+            weights = self.train_weights if name == "train" else self.test_weights
+            if weights is not None and len(weights) != len(own):
+                raise EvaluationError(f"the baselines' {name} table has {len(own)} labels and {len(weights)} weights")
             wanted = (*self.numeric, *self.categorical, *self.datetime, *self.image)
             missing = [column for column in wanted if column not in table.column_names]
             if missing:
@@ -107,6 +125,10 @@ def encode(data: BaselineData) -> tuple[Encoded, Encoded]:
         Encoded(_matrix(train, len(data.train_labels)), tuple(features)),
         Encoded(_matrix(test, len(data.test_labels)), tuple(features)),
     )
+
+
+def _filtered(table: pa.Table, kept: NDArray[np.bool_]) -> pa.Table:
+    return table.filter(pa.array(kept)) if table.num_columns else table
 
 
 def _matrix(columns: list[FloatArray], rows: int) -> FloatArray:

@@ -9,7 +9,8 @@ from fairlead.evaluate.metrics import FloatArray
 def choose_threshold(
     rule: str | float, scores: FloatArray, labels: FloatArray, weights: FloatArray | None = None
 ) -> float:
-    """The threshold t such that `score >= t` is best by `rule` on these rows [N], which count by `weights` [N].
+    """The threshold t such that `score >= t` is best by `rule` on these rows [N], which count by `weights` [N]; rows
+    of weight 0 are not looked at.
 
     "f1": the largest harmonic mean of precision and recall; "youden": the largest recall minus false-positive rate
     (Youden 1950, "Index for rating diagnostic tests"); a number is taken as it is. Of several equally good ones, the
@@ -25,6 +26,7 @@ def choose_threshold(
             "no threshold can be chosen: a score or label is not finite", where="the validation split"
         )
     count = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+    scores, labels, count = scores[count != 0], labels[count != 0], count[count != 0]
     positives = (labels * count).sum()
     negatives = count.sum() - positives
     if not positives or not negatives:

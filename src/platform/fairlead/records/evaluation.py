@@ -34,7 +34,8 @@ class GateResult:
 class Evaluation:
     """All of it. `baselines` maps a name (random, majority, one_rule, gradient_boosting, champion) to its metrics on
     the same rows. `curves` holds plottable series by name (roc, precision_recall, reliability): lists of (x, y).
-    `differences` maps a name to this model's metrics minus that one's, with paired intervals."""
+    `differences` maps a name to this model's metrics minus that one's, with paired intervals. `effective_rows`: how
+    many equally weighted rows these are worth, None where all count alike."""
 
     task: str
     split: str
@@ -51,6 +52,7 @@ class Evaluation:
     champion: str | None = None
     random_split_auc: float | None = None
     differences: Mapping[str, Mapping[str, MetricValue]] = field(default_factory=dict)
+    effective_rows: float | None = None
 
     @property
     def passed(self) -> bool:

@@ -127,8 +127,8 @@ class Sample(Section):
     rows: int = Field(ge=20, description="How many training rows to draw at most.")
     by: Literal["simple", "stratified", "weighted", "importance"] = Field(
         "simple",
-        description="stratified: each class keeps its share. weighted: chances grow with the column chance. "
-        "importance: the same, and each drawn row weighs what it stands for.",
+        description="simple: a reservoir, all rows alike. stratified: each class keeps its share. weighted: chances "
+        "grow with the column chance. importance: the same, and each drawn row weighs what it stands for.",
     )
     chance: str | None = Field(None, description="weighted, importance: the column of the chances, at least 0.")
     seed: int = Field(7, ge=0, description="Seed of the draw.")
@@ -152,6 +152,11 @@ class Balance(Section):
     )
     beta: float = Field(0.999, gt=0, lt=1, description="effective_number: b, near 1 for large classes.")
 
+    @property
+    def weighs(self) -> bool:
+        """Are classes weighted, and not drawn more or less often?"""
+        return self.how in ("weights", "effective_number")
+
 
 class Data(Section):
     """Sources, label, time, entity, split, validation, leaks."""
@@ -173,7 +178,8 @@ class Data(Section):
     )
     weight: str | None = Field(
         None,
-        description="The column that says how much a row counts, in the loss and in every metric; at least 0.",
+        description="The column that says how much a row counts, in the loss, in every metric and in the baselines; at "
+        "least 0. Rows of weight 0 are left out.",
         exclude_if=is_value(None),
     )
     sample: Sample | None = Field(None, description="Train on a part of the training split.", exclude_if=is_value(None))

@@ -29,10 +29,11 @@ channels of all features together and c = C * 30 / budget the expected number of
 days, whatever the dependence of channels and features is, because expectations add up. A channel uses no other's
 p-values, which is why each starts again by itself.
 
-**What it cannot do.** A day among n alike can be at most n + 1 times as unlikely as under the null, so a large shift
-needs log(c) / log(n) days or so, however large it is; breaks that have a name (`cause`) are told on the first day
-instead. Days that follow a season or lean on the day before are not exchangeable: declare the weekday, or compare with
-the same season, or expect to be told of the season.
+**What it cannot do.** That d days are the d largest of n earlier ones and themselves has the chance 1 / C(n + d, d)
+under the null, so no bet on the order of days, however large the change, is worth more than C(n + d, d) after d days,
+and an alarm needs C(n + d, d) >= c (`fewest_days`); dividing the stake among several bets costs a day or two more.
+Breaks that have a name (`cause`) are told on the first day instead. Days that follow a season or lean on the day before
+are not exchangeable: declare the weekday, or compare with the same season, or expect to be told of the season.
 """
 
 import math
@@ -56,6 +57,18 @@ _EMPTY = -1e4
 def threshold(channels: int, false_alarms_per_month: float) -> float:
     """c: what the detector of one of `channels` channels must reach."""
     return channels * DAYS_PER_MONTH / false_alarms_per_month
+
+
+def fewest_days(earlier: int, level: float, groups: int = 1) -> int:
+    """The days that the largest change needs to reach c = `level` by bets on the order of days, after `earlier` days of
+    each of `groups` groups (7 weekdays): the smallest d at which the chance of its order is 1 / level or less, for one
+    group 1 / C(earlier + d, d). Whatever the bets are; these need up to 2 more (after 20 days and more)."""
+    days, evidence = 0, 1.0
+    while evidence < level:
+        of_group = days // groups + 1
+        evidence *= (earlier + of_group) / of_group
+        days += 1
+    return days
 
 
 def conformal_p(history: Floats, values: Floats, uniform: Floats) -> Floats:

@@ -16,7 +16,9 @@ from fairlead.bundle.bundle import publish, seal
 from fairlead.bundle.calibration import Calibration
 from fairlead.bundle.runtime import Predictor
 from fairlead.clock import SystemClock
+from fairlead.data.balance import balanced
 from fairlead.dataset import LABEL, WEIGHT, PreparedData, fetch_prepared
+from fairlead.dataset.weights import unless_alike
 from fairlead.errors import FairleadError
 from fairlead.evaluate.baselines import BaselineData
 from fairlead.evaluate.calibration import calibration_facts, fit_calibration
@@ -88,7 +90,7 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         champion_threshold=champion.bundle.signature.threshold if champion else None,
         latency_ms=single_row_latency_ms(predictor, test),
         size_mb=(folder / "model.onnx").stat().st_size / 1e6,
-        calibration=calibration_facts(calibration, raw_validation.logits, validation_labels),
+        calibration=calibration_facts(calibration, raw_validation.logits, validation_labels, validation_weights),
     )
     result = evaluate(request)
 
@@ -153,8 +155,7 @@ def row_weights(table: pa.Table) -> np.ndarray | None:
     """How much each row counts in every metric; None: alike, as where nothing else is declared (data.weight)."""
     if WEIGHT not in table.column_names:
         return None
-    weights = table[WEIGHT].to_numpy()
-    return None if np.all(weights == 1) else np.asarray(weights)
+    return unless_alike(table[WEIGHT].to_numpy())
 
 
 def column_values(table: pa.Table, name: str) -> np.ndarray:
@@ -164,10 +165,20 @@ def column_values(table: pa.Table, name: str) -> np.ndarray:
 
 
 def baseline_data(context: Context, data: PreparedData, test: pa.Table) -> BaselineData:
-    """Raw features and labels of train and test for the baselines."""
+    """Raw features, labels and weights of train and test for the baselines.
+
+    The weights of data.balance are taken out again: the test rows are as they are, and a baseline that was told to
+    think a rare class frequent would be worse than what anybody could have had for less."""
     features = context.project.features
     columns = [*features.numeric, *features.categorical, *features.datetime]
-    train = data.table("train", [*columns, LABEL])
+    weighted = WEIGHT in test.column_names
+    train = data.table("train", [*columns, LABEL, *([WEIGHT] if weighted else [])])
+    weights = row_weights(train)
+    declared, label = context.project.data, data.manifest
+    if weights is not None and declared.balance.weighs:
+        codes, classes = train[LABEL].to_numpy(), len(label.label_classes)
+        _, worth = balanced(declared.balance, codes, classes, declared.split.seed, label.label)
+        weights = weights if worth is None else unless_alike(weights / worth)
     return BaselineData(
         train=train.select(columns),
         train_labels=train[LABEL].to_numpy(),
@@ -176,6 +187,8 @@ def baseline_data(context: Context, data: PreparedData, test: pa.Table) -> Basel
         numeric=tuple(features.numeric),
         categorical=tuple(features.categorical),
         datetime={name: options.parts for name, options in features.datetime_options().items()},
+        train_weights=weights,
+        test_weights=row_weights(test),
     )
 
 
