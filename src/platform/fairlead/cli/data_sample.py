@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     from pydantic import ValidationError
 
-    from fairlead.data.draw import draw_sample
+    from fairlead.data.sample_file import draw_sample
     from fairlead.errors import UsageError
     from fairlead.spec.data import Sample
 
