@@ -142,6 +142,17 @@ def test_stale_data_and_too_few_rows_are_told_and_fail_the_step_where_declared(a
     assert anomalies(accepted, capsys, "--set", "data.validate.fail_on=any") == []
 
 
+def test_drift_of_another_batch_tells_its_age_and_its_rows(accepted: Path, capsys: Cap) -> None:
+    write(accepted, rows(1), "live")
+    words = ("data", "drift", "--live-data", "live/*.parquet")
+    assert ask(accepted, capsys, *words)[1]["warnings"] == []
+    bounds = ("--set", "data.validate.max_age=7d", "--set", "data.validate.min_rows=5000")
+    told = ask(accepted, capsys, *words, *bounds)[1]["warnings"]
+    assert len(told) == 2
+    assert "4,000 rows, at least 5,000" in told[0]
+    assert "7.0 are allowed" in told[1]
+
+
 def test_serving_rows_have_no_label(accepted: Path, capsys: Cap) -> None:
     table = rows(1)
     del table["bought"]
@@ -172,9 +183,10 @@ def test_the_terminal_tells_shortly_and_a_suggested_change_is_taken(accepted: Pa
     assert (code, refused["error"]["code"]) == (2, "FL-101")
 
 
-def test_keys_of_the_schema_file_are_explained(capsys: Cap) -> None:
+@pytest.mark.parametrize("word", ["schema.columns.miles.monotonic", "schema.columns.monotonic"])
+def test_keys_of_the_schema_file_are_explained(word: str, capsys: Cap) -> None:
     capsys.readouterr()
-    assert main(["explain", "schema.columns.miles.monotonic", "-o", "json"]) == 0
+    assert main(["explain", word, "-o", "json"]) == 0
     (field,) = json.loads(capsys.readouterr().out)["fields"]
     assert field["path"] == "schema.columns.<name>.monotonic"
     assert field["choices"] == ["file", "set"]

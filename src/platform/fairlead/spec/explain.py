@@ -43,6 +43,8 @@ def explain(word: str, more: Iterable[FieldDoc] = ()) -> Explanation:
         return _explain_field(table[path], table)
     last = path.rsplit(".", 1)[-1].removesuffix(ITEM)
     named = [doc for p, doc in table.items() if p == path or p.endswith(f".{path}")]
+    # A key below columns of any name: schema.columns.monotonic.
+    named = named or [doc for p, doc in table.items() if f".{NAME}." in p and p.replace(f".{NAME}", "") == word]
     if len(named) == 1:
         return _explain_field(named[0], table)
     if named:

@@ -51,7 +51,7 @@ def run_validate(context: Context, progress: StepProgress) -> Outcome:
 
 def _counted(found: Sequence[Anomaly]) -> str:
     severe = sum(one.severe for one in found)
-    return f", {len(found)} anomalies ({severe} severe)" if found else ""
+    return f", {len(found)} {'anomaly' if len(found) == 1 else 'anomalies'} ({severe} severe)" if found else ""
 
 
 def _found(leaks: tuple[LeakFinding, ...]) -> str:
