@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairlead.cli import main
+from fairlead.cli.anomaly_lines import anomaly_lines
 from fairlead.data.schema import load_schema, write_schema
 
 SEED = 53
@@ -190,3 +191,19 @@ def test_keys_of_the_schema_file_are_explained(word: str, capsys: Cap) -> None:
     (field,) = json.loads(capsys.readouterr().out)["fields"]
     assert field["path"] == "schema.columns.<name>.monotonic"
     assert field["choices"] == ["file", "set"]
+
+
+def test_the_terminal_shows_ten_and_names_the_column_where_a_change_is_long() -> None:
+    long = "columns: {plan: {values: [" + ", ".join(f"plan {number}" for number in range(40)) + "]}}"
+    one = {
+        "severe": False, "column": "plan", "kind": "new_values", "what": "40 rows", "examples": [], "change": long,
+        "places": [{"file": "a.csv", "row": 1200, "value": ""}],
+    }  # fmt: skip
+    lines = anomaly_lines({"anomalies": [one] * 12}).splitlines()
+    assert lines[:2] == [
+        "warning  plan  new_values  40 rows (first in a.csv row 1,200)",
+        "         or: fairlead data schema accept --column plan",
+    ]
+    assert len(lines) == 21
+    assert lines[-1].startswith("and 2 more")
+    assert anomaly_lines({}) == ""

@@ -138,8 +138,8 @@ def refuse_anomalies(found: Iterable[Anomaly], fail_on: str, path: Path) -> None
 def _such(anomaly: Anomaly) -> str:
     if anomaly.places:
         first = anomaly.places[0]
-        value = f"{', '.join(anomaly.examples)}, " if anomaly.examples else ""
-        return f" (such as {value}{first.file} row {first.row:,})"
+        such = f"such as {', '.join(anomaly.examples)}, " if anomaly.examples else "first in "
+        return f" ({such}{first.file} row {first.row:,})"
     return f" (such as {', '.join(anomaly.examples)})" if anomaly.examples else ""
 
 

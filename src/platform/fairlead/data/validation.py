@@ -94,19 +94,10 @@ def validate_data(
     signs = never_negative(schema) if never_negative is not None else {}
     checker = _checker(project, schema, source, there, signs)
     count = Tally(source, project.data.label.column)
-    statistics = StatisticsBuilder({name: rule.type for name, rule in checker.rules.items()}) if profile else None
-    with Quarantine(work / QUARANTINE) as quarantine:
-        for checked in _checked(source, checker, count, tell):
-            quarantine.add(count.take(checked))
-            if sink is not None:
-                sink(checked)
-            if statistics is not None:
-                statistics.update(good_rows(checked))
-        source.check_unchanged()
+    known = _look(source, checker, count, work / QUARANTINE, sink, profile=profile, tell=tell)
     if not count.rows:
         where = ", ".join(file.uri for file in source.files[:5])
         raise EmptyData("the source has no rows", where=where, fix="check data.source")
-    known = statistics.finish() if statistics is not None else None
     found = (
         *count.anomalies(schema.columns, signs),
         *beyond_bounds(checker.rules, known),
@@ -126,7 +117,7 @@ def validate_data(
         schema_path=path,
         schema_inferred=inferred,
         found=by_severity(found),
-        quarantine=work / QUARANTINE if quarantine.num_lines else None,
+        quarantine=work / QUARANTINE if count.reasons else None,
         statistics=known,
         source=source,
     )
@@ -145,6 +136,29 @@ def _checker(
         never_negative=signs,
         header=lambda number: list(source.columns_of(number)),
     )
+
+
+def _look(
+    source: Source,
+    checker: Checker,
+    count: Tally,
+    quarantined: Path,
+    sink: Callable[[Checked], None] | None,
+    *,
+    profile: bool,
+    tell: Progress,
+) -> Statistics | None:
+    """Every row once: counted, listed where it is refused, handed on; statistics of the good ones with `profile`."""
+    statistics = StatisticsBuilder({name: rule.type for name, rule in checker.rules.items()}) if profile else None
+    with Quarantine(quarantined) as quarantine:
+        for checked in _checked(source, checker, count, tell):
+            quarantine.add(count.take(checked))
+            if sink is not None:
+                sink(checked)
+            if statistics is not None:
+                statistics.update(good_rows(checked))
+        source.check_unchanged()
+    return statistics.finish() if statistics is not None else None
 
 
 def _checked(source: Source, checker: Checker, count: Tally, tell: Progress) -> Iterator[Checked]:
