@@ -3,9 +3,9 @@
 A mean is outside its bound when the bound lies further from it than z standard errors, z the quantile of the normal
 distribution at `FALSE_ALARM`; a share (the mean of booleans), when the binomial distribution brings one so far beyond
 the bound with a probability of at most `FALSE_ALARM`, which is exact. The former rests on the central limit theorem:
-enough rows (`LEAST_ROWS`) and no long tails. To first order a skewed column errs more often on the side of its short tail by
-skewness * (2 z^2 + 1) * phi(z) / (6 sqrt(rows)), phi the normal density (Hall 1992, "The Bootstrap and Edgeworth
-Expansion", section 2.6, of the studentised mean). Both want independent rows.
+enough rows (`LEAST_ROWS`) and no long tails. To first order a skewed column errs more often on the side of its short
+tail by skewness * (2 z^2 + 1) * phi(z) / (6 sqrt(rows)), phi the normal density (Edgeworth's expansion of the
+studentised mean; Hall 1992, "The Bootstrap and Edgeworth Expansion"). Both want independent rows.
 """
 
 import math
