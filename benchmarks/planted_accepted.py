@@ -34,6 +34,11 @@ class Accepted:
         self._baseline = importlib.import_module("fairlead.wiring.baseline")
         self._baseline.accept(open_context(self._file), clock=FakeClock(_START + timedelta(days=57)))
 
+    def never_negative(self, schema: Any) -> dict[str, int]:
+        """The columns that had no negative value in the first window."""
+        found: dict[str, int] = self._baseline.never_negative(open_context(self._file), schema)
+        return found
+
     def anomalies(self, schema: Any, file_rows: tuple[int, ...]) -> dict[str, str]:
         """Column ("" is the batch) -> what validation says on the day after the second window."""
         context = open_context(self._file, [f"data.source={self._current}"])

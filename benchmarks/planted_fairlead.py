@@ -3,6 +3,7 @@ live features, as a project's user gets them. Returns what is accused: {place: w
 
 import re
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from planted_accepted import Accepted, available
 from planted_worlds import BATCH, ENTITY, LABEL, ROW, ROWS, TIME, Case
 
 from fairlead.data.prepare import prepare_data
-from fairlead.data.schema import load_schema, write_schema
+from fairlead.data.schema import Schema, load_schema, write_schema
 from fairlead.data.validation import ValidationResult, validate_data
 from fairlead.errors import DataError, FairleadError, LeakFound, TooManyRejected
 from fairlead.features.statistics import StatisticsBuilder
@@ -59,7 +60,8 @@ def _windows(case: Case, base: Path) -> Accused:
         base / "schema.yaml", schema.model_copy(update={"columns": {**schema.columns, ROW: unique}}), "edited", {}
     )
     accepted = Accepted(base, _fields(case, "reference", {"time": TIME}), "current") if available() else None
-    current = _validated(_project(case, "current", {"time": TIME}), base, said)
+    signs = accepted.never_negative if accepted is not None else None
+    current = _validated(_project(case, "current", {"time": TIME}), base, said, signs)
     if accepted is not None:
         found = {} if current is None else accepted.anomalies(current.schema, current.rows_of_file)
         for part in (found, accepted.drift()):
@@ -69,9 +71,11 @@ def _windows(case: Case, base: Path) -> Accused:
     return said
 
 
-def _validated(project: Project, base: Path, said: Accused) -> ValidationResult | None:
+def _validated(
+    project: Project, base: Path, said: Accused, signs: Callable[[Schema], Mapping[str, int]] | None
+) -> ValidationResult | None:
     try:
-        result = validate_data(project, base, base / "work")
+        result = validate_data(project, base, base / "work", never_negative=signs)
     except TooManyRejected as error:
         for part in str(error.why).split("; "):
             _say(said, part.split(":")[0] if ":" in part else ROWS, part)

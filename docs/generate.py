@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import yaml
@@ -21,6 +21,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from fairlead.cli.frame import Parser, build_parser
 from fairlead.cli.verbs import EXIT_CODES, VERBS, top_help
 from fairlead.data.profile_record import Profile
+from fairlead.data.schema import Schema
 from fairlead.deploy.backends.helm_files import schema_file as values_schema_file
 from fairlead.deploy.backends.helm_files import values_file, values_table
 from fairlead.deploy.rollout.plan import plan_from_spec
@@ -76,24 +77,44 @@ def spec_page() -> str:
         "`fairlead.yaml` describes a project. Unknown keys are refused; `fairlead explain FIELD` shows one field, "
         "`fairlead schema` the JSON schema (also in [spec.schema.json](spec.schema.json)).\n"
     )
-    sections: dict[str, list[FieldDoc]] = {"": []}
+    return "".join([*parts, *_tables(all_fields(), "The file")])
+
+
+def data_schema_page() -> str:
+    """Every key of a schema file."""
+    parts = ["# Schema file\n\n", NOTE]
+    parts.append(
+        "What each column must be (`data.validate.schema`): inferred once, edited by people, enforced from then on. "
+        "Unknown keys are refused with their line; `fairlead explain schema.columns.monotonic` shows one key, "
+        "[data-schema.schema.json](data-schema.schema.json) is the JSON schema. How it is used: "
+        "[data-schema.md](../data-schema.md).\n"
+    )
+    return "".join([*parts, *_tables(all_fields(Schema, "schema"), "The file")])
+
+
+def data_schema_file() -> str:
+    """The JSON schema of a schema file."""
+    return json.dumps(Schema.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _tables(docs: Iterable[FieldDoc], top: str) -> Iterator[str]:
+    sections: dict[str, list[FieldDoc]] = {}
     about: dict[str, str] = {"": "The top level."}
-    for doc in all_fields():
+    for doc in docs:
         section, _, _ = doc.path.rpartition(".")
         sections.setdefault(section, []).append(doc)
         if doc.sections:
             about[doc.path] = section_words(doc)
             about[f"{doc.path}[]"] = about[f"{doc.path}.<name>"] = about[doc.path]
-    for section, docs in sections.items():
-        title = f"`{section}`" if section else "The file"
-        parts.append(f"\n## {title}\n\n{about.get(section, '')}\n\n")
-        parts.append("| field | type | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n")
-        for doc in docs:
+    for section, listed in sections.items():
+        title = f"`{section}`" if section else top
+        yield f"\n## {title}\n\n{about.get(section, '')}\n\n"
+        yield "| field | type | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n"
+        for doc in listed:
             default = "**required**" if doc.required else _code(doc.default)
             name = doc.path.removeprefix(f"{section}.")
             cells = (f"`{name}`", _cell(doc.expected), default, _cell(doc.unit), _cell(doc.description))
-            parts.append("| " + " | ".join(cells) + " |\n")
-    return "".join(parts)
+            yield "| " + " | ".join(cells) + " |\n"
 
 
 def _code(text: str) -> str:
@@ -205,6 +226,8 @@ PAGES: dict[str, Callable[[], str | None]] = {
     "spec.md": spec_page,
     "errors.md": errors_page,
     "spec.schema.json": schema_file,
+    "data-schema.md": data_schema_page,
+    "data-schema.schema.json": data_schema_file,
     "profile.schema.json": profile_schema_file,
     "metrics.md": metrics_page,
 }

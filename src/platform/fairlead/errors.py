@@ -193,6 +193,13 @@ class TransformError(DataError):
     code = "FL-210"
 
 
+class AnomaliesFound(DataError):
+    """The data as a whole are not as the schema or the accepted baseline says (a mean, missing values, a unit, the
+    number of rows, their age), and ``data.validate.fail_on`` says that this fails the step. Nothing after it ran."""
+
+    code = "FL-211"
+
+
 # --- FL-3xx ----------------------------------------------------------------------------------------------------------
 class TrainError(FairleadError):
     """Training could not start or finish."""

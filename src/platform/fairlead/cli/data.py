@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from fairlead.cli import data_drift, data_sample, data_schema
+from fairlead.cli.anomaly_lines import anomaly_lines
 from fairlead.cli.output import emit, say
 from fairlead.cli.stages import manual_run_id, new_context, run_stages
 from fairlead.cli.verbs import SubVerb
@@ -59,8 +60,18 @@ def _usage(what: str, why: str) -> Exception:
     return UsageError(f"{what} is no size", why=why, fix="write for instance --memory 512MiB")
 
 
+def _validate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--environment",
+        choices=("training", "serving"),
+        help="what the rows are for: at serving the label is not looked for (default: data.validate.environment)",
+    )
+
+
 def _validate(args: argparse.Namespace) -> int:
-    return run_stages(args, "validate")
+    if args.environment:
+        args.set = [*args.set, f"data.validate.environment={args.environment}"]
+    return run_stages(args, "validate", anomaly_lines)
 
 
 def _split(args: argparse.Namespace) -> int:
@@ -78,7 +89,9 @@ SUBVERBS = {
     "validate": SubVerb(
         "check the rows against the schema, quarantine those that break it",
         _validate,
-        examples="fairlead data validate\nfairlead data validate --set data.validate.max_rejected=1%",
+        _validate_arguments,
+        examples="fairlead data validate\nfairlead data validate --set data.validate.max_rejected=1%\n"
+        "fairlead data validate --environment serving --set data.source=live",
     ),
     "split": SubVerb(
         "write the prepared data: train, validation, test",

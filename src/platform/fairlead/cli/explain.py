@@ -1,4 +1,4 @@
-"""`fairlead explain FIELD|CODE`: what a field of the project file or an error code means."""
+"""`fairlead explain FIELD|CODE`: what a field of the project file, of the schema file, or an error code means."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -7,10 +7,11 @@ if TYPE_CHECKING:
     from fairlead.spec.explain import Explanation
     from fairlead.spec.fields import FieldDoc
 
-HELP = "explain a field of the project file, or an error code"
+HELP = "explain a field of the project file or the schema file, or an error code"
 EXAMPLES = """
 fairlead explain train.precision
 fairlead explain evaluate.gates
+fairlead explain schema.columns.monotonic
 fairlead explain FL-205
 """
 
@@ -23,9 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what is known."""
     from fairlead.cli.output import emit
+    from fairlead.errors import UsageError
     from fairlead.spec.explain import explain
+    from fairlead.spec.fields import all_fields
 
-    found = explain(args.what)
+    try:
+        found = explain(args.what)
+    except UsageError:
+        # Reading and checking data takes a third of a second to import.
+        from fairlead.data.schema import Schema
+
+        found = explain(args.what, all_fields(Schema, "schema"))
     emit(args, _value(found), _text(found))
     return 0
 

@@ -2,6 +2,7 @@
 
 import argparse
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ def manual_run_id() -> str:
     return f"manual-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
-def run_stages(args: argparse.Namespace, last: str) -> int:
-    """Validate, prepare, train, evaluate up to `last`; work that was done before on the same inputs is taken up.
+def run_stages(args: argparse.Namespace, last: str, tell: Callable[[dict[str, Any]], str] | None = None) -> int:
+    """Validate, prepare, train, evaluate up to `last`; work that was done before on the same inputs is taken up. `tell`
+    says more of the last result, in lines.
 
     Returns the exit code: a verdict when a gate failed."""
     from fairlead.wiring import steps
@@ -46,5 +48,6 @@ def run_stages(args: argparse.Namespace, last: str) -> int:
                 if not done("train", steps.train(context, fingerprint)):
                     done("evaluate", steps.evaluate(context, fingerprint, results["train"]["draft"]))
     result = results[last]
-    emit(args, result, f"{result['summary']}\nreport: {result['report_html']}")
+    more = tell(result) if tell is not None else ""
+    emit(args, result, f"{result['summary']}\n{more}report: {result['report_html']}")
     return EXIT_VERDICT_FAIL if result.get("passed") is False else EXIT_OK

@@ -1,7 +1,7 @@
 """Holding rows against the schema, a batch at a time, vectorised: one look at the whole column when all is well."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from fairlead.data.lookalikes import header_of_data, looks_like
 from fairlead.data.readers import BrokenRow, RawBatch
-from fairlead.data.schema import ColumnRule, Schema
+from fairlead.data.schema import ColumnRule, Environment, Schema
 from fairlead.data.text_values import count_zones, parse_text
 from fairlead.errors import SchemaMismatch
 from fairlead.features.categories import category_array
@@ -18,25 +18,31 @@ from fairlead.features.kinds import kind_of
 
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "string": pa.string(), "bool": pa.bool_()}
 _NEW_VALUES = 20
+_SHOWN = 1000
+_WITH_ENDS = frozenset({"below minimum", "above maximum"})
 # The years 1 to 9999 in microseconds since 1970.
 _FIRST_MOMENT, _LAST_MOMENT = (int(np.datetime64(year, "us").astype(np.int64)) for year in ("0001", "10000"))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The rows at `positions` of a batch that break the schema in `column`; `values` are what stood there."""
+    """The rows at `positions` of a batch that break the schema in `column`; `values` are what stood there (in the first
+    thousand of them), `low` and `high` the smallest and largest of their numbers."""
 
     column: str
     reason: str
     positions: np.ndarray
     values: tuple[str, ...]
+    low: int | float | None = None
+    high: int | float | None = None
 
 
 @dataclass(frozen=True)
 class Checked:
     """A batch after the check. `batch` has the schema's columns in their types; rows that `bad` marks are not to be
-    used. `new_values` are values of string columns that the schema does not list but allows; `zones` counts the points
-    in time, written as text, with a time zone and without."""
+    used. `new_values` are values of string columns that the schema does not list but allows, `unlisted` the rows that
+    have them; `negative` are rows with a number below 0 where none was before; `zones` counts the points in time,
+    written as text, with a time zone and without."""
 
     raw: RawBatch
     batch: pa.RecordBatch
@@ -44,6 +50,8 @@ class Checked:
     problems: tuple[Problem, ...]
     new_values: Mapping[str, tuple[str, ...]]
     zones: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    unlisted: tuple[Problem, ...] = ()
+    negative: tuple[Problem, ...] = ()
 
     @property
     def broken(self) -> tuple[BrokenRow, ...]:
@@ -52,8 +60,9 @@ class Checked:
 
 
 class Checker:
-    """Checks batches against a schema. `required` adds columns that must not be missing; `header` gives the columns of
-    a file, for errors. Threads may share one."""
+    """Checks batches against a schema, `only` some of its columns where given. `required` adds columns that must not be
+    missing; `never_negative` names columns of numbers whose negative values are to be listed (`Checked.negative`);
+    `header` gives the columns of a file, for errors. Threads may share one."""
 
     def __init__(
         self,
@@ -62,21 +71,25 @@ class Checker:
         *,
         required: Sequence[str] = (),
         only: Sequence[str] | None = None,
+        environment: Environment = "training",
+        never_negative: Collection[str] = (),
         header: Callable[[int], Sequence[str]] | None = None,
     ) -> None:
         self.rules = {
-            name: rule.model_copy(update={"required": True}) if name in required else rule
+            name: rule.model_copy(update={"required": name in required or rule.required_at(environment)})
             for name, rule in schema.columns.items()
             if only is None or name in only
         }
         self._uris = uris
         self._header = header
+        self._never_negative = never_negative
 
     def check(self, raw: RawBatch) -> Checked:
         """Find what breaks the schema. Raises SchemaMismatch for columns that are absent or wholly of another type."""
         arrays: list[pa.Array] = []
         problems: list[Problem] = []
-        new_values: dict[str, tuple[str, ...]] = {}
+        unlisted: list[Problem] = []
+        negative: list[Problem] = []
         zones: dict[str, tuple[int, int]] = {}
         for name, rule in self.rules.items():
             column = self._column(raw, name)
@@ -84,14 +97,14 @@ class Checker:
             found = [("type", unreadable)] if unreadable is not None else []
             found += _broken_rules(values, rule, unreadable)
             for reason, mask in found:
-                positions = np.flatnonzero(mask)
-                if len(positions):
-                    shown = _values(column.take(pa.array(positions[:1000])))
-                    problems.append(Problem(name, reason, positions, tuple(_shown(value) for value in shown)))
+                if mask.any():
+                    problems.append(problem_of(name, reason, mask, column, values))
             if rule.values is not None and rule.new_values == "allow":
                 new = _unlisted(values, rule.values)
-                if new:
-                    new_values[name] = new
+                if new is not None:
+                    unlisted.append(problem_of(name, "new values", new, column))
+            if name in self._never_negative and (below := _below_zero(values)) is not None:
+                negative.append(problem_of(name, "negative", below, column))
             if rule.type == "timestamp" and kind_of(column.type) == "string":
                 good = column if unreadable is None else column.filter(pa.array(~unreadable))
                 zones[name] = count_zones(good.cast(pa.string()))
@@ -102,7 +115,8 @@ class Checker:
             for problem in problems:
                 bad[problem.positions] = True
         batch = pa.RecordBatch.from_arrays(arrays, names=list(self.rules))
-        return Checked(raw, batch, bad, tuple(problems), new_values, zones)
+        new_values = {one.column: tuple(sorted(set(one.values))[:_NEW_VALUES]) for one in unlisted}
+        return Checked(raw, batch, bad, tuple(problems), new_values, zones, tuple(unlisted), tuple(negative))
 
     def _column(self, raw: RawBatch, name: str) -> pa.Array:
         index = raw.batch.schema.get_field_index(name)
@@ -189,6 +203,8 @@ def _broken_rules(values: pa.Array, rule: ColumnRule, unreadable: np.ndarray | N
         found += _broken_range(values, rule)
     if rule.type == "timestamp" and pa.types.is_timestamp(values.type):
         found += _beyond_the_calendar(values)
+    if rule.type == "tensor" and kind_of(values.type) == "tensor":
+        found += _broken_items(values, rule)
     if rule.required:
         missing: np.ndarray | None = None
         if values.null_count:
@@ -242,11 +258,41 @@ def _beyond_the_calendar(values: pa.Array) -> list[tuple[str, np.ndarray]]:
     return [("beyond the calendar", ~np.asarray(good.fill_null(True).to_numpy(zero_copy_only=False)))]
 
 
-def _unlisted(values: pa.Array, known: Sequence[str]) -> tuple[str, ...]:
+def _unlisted(values: pa.Array, known: Sequence[str]) -> np.ndarray | None:
     listed = pc.is_in(values, value_set=pa.array([*known, None], pa.string()))
     if pc.all(listed).as_py() is not False:
-        return ()
-    return tuple(sorted(pc.unique(values.filter(pc.invert(listed))).to_pylist())[:_NEW_VALUES])
+        return None
+    return ~np.asarray(listed.to_numpy(zero_copy_only=False))
+
+
+def _below_zero(values: pa.Array) -> np.ndarray | None:
+    low = None if pa.types.is_null(values.type) else pc.min_max(values)["min"].as_py()
+    if low is None or not low < 0:
+        return None
+    return np.asarray(pc.less(values, 0).fill_null(False).to_numpy(zero_copy_only=False))
+
+
+def _broken_items(values: pa.Array, rule: ColumnRule) -> Iterator[tuple[str, np.ndarray]]:
+    """Lists with too few or too many items (of nested ones, the outermost)."""
+    lengths = pc.list_value_length(values)
+    for reason, bound, compare in (
+        ("too few items", rule.min_items, pc.less),
+        ("too many items", rule.max_items, pc.greater),
+    ):
+        if bound is not None:
+            mask = np.asarray(compare(lengths, bound).fill_null(False).to_numpy(zero_copy_only=False))
+            if mask.any():
+                yield reason, mask
+
+
+def problem_of(name: str, reason: str, mask: np.ndarray, column: pa.Array, values: pa.Array | None = None) -> Problem:
+    """The rows of `mask`, with what the file's `column` has there; of `values`, where these are numbers, the ends."""
+    positions = np.flatnonzero(mask)
+    shown = tuple(_shown(value) for value in _values(column.take(pa.array(positions[:_SHOWN]))))
+    if values is None or reason not in _WITH_ENDS:
+        return Problem(name, reason, positions, shown)
+    ends = pc.min_max(values.filter(pa.array(mask)))
+    return Problem(name, reason, positions, shown, ends["min"].as_py(), ends["max"].as_py())
 
 
 def _values(column: pa.Array) -> list[object]:

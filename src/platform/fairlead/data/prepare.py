@@ -66,7 +66,9 @@ def prepare_data(
     tell = progress or quiet
     first = FirstPass(project)
     with tempfile.TemporaryDirectory(prefix="fairlead-prepare-") as scratch:
-        validation = validate_data(project, base, Path(scratch), progress, profile=False, sink=first.take)
+        validation = validate_data(
+            project, base, Path(scratch), progress, profile=False, sink=first.take, environment="training"
+        )
     validation = replace(validation, quarantine=None)
     plan = first.finish(project)
     plan.check(project)

@@ -8,11 +8,13 @@ from fairlead.data.prepare import PrepareResult
 from fairlead.data.validation import ValidationResult
 from fairlead.dataset.files import LABEL
 from fairlead.records.data import SPLITS, ColumnStatistics, LeakFinding, Statistics
+from fairlead.records.drift import Anomaly
 from fairlead.reports.model import (
     Badge,
     BarChart,
     Block,
     Callout,
+    Cell,
     Histogram,
     KeyValues,
     Report,
@@ -24,6 +26,7 @@ from fairlead.spec.project import Project
 
 _MAX_COLUMNS = 60
 _MAX_BARS = 12
+_MAX_ANOMALIES = 100
 _BARS = 30
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -48,6 +51,8 @@ def validation_report(project: Project, result: ValidationResult) -> Report:
             )
         )
     sections = [Section("Rows", blocks)]
+    if result.found:
+        sections.append(Section("Anomalies", _anomalies(result.found)))
     if result.reasons:
         sections.append(Section("Rejected", [_reasons(result)]))
     sections.append(Section("Files", [_files(result)]))
@@ -86,10 +91,39 @@ def _rows(result: ValidationResult) -> KeyValues:
     )
 
 
+def _anomalies(found: Sequence[Anomaly]) -> list[Block]:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            one.column or "(whole)",
+            one.kind,
+            Badge("severe", "fail") if one.severe else Badge("warning", "warn"),
+            one.count,
+            None if one.share is None else f"{one.share:.3%}",
+            one.what,
+            one.change,
+        )
+        for one in found[:_MAX_ANOMALIES]
+    ]
+    names = ("Column", "Kind", "", "Rows", "Share", "What", "The schema would have to say")
+    note = "fairlead data schema accept --change '...' makes such a change, where the values are right."
+    blocks: list[Block] = [Table(names, rows, note=note)]
+    places: list[tuple[Cell, ...]] = [
+        (one.column or "(whole)", one.kind, place.file, place.row, place.value)
+        for one in found[:_MAX_ANOMALIES]
+        for place in one.places
+    ]
+    if places:
+        blocks.append(Table(("Column", "Kind", "File", "Row", "Value"), places, title="The first places"))
+    return blocks
+
+
 def _reasons(result: ValidationResult) -> Table:
     ordered = sorted(result.reasons.items(), key=lambda item: (-item[1], item[0]))
-    rows = [(column or "(whole row)", reason, count) for (column, reason), count in ordered]
-    return Table(("Column", "Reason", "Rows"), rows, note="A row may break several rules.")
+    rows = [
+        (column or "(whole row)", reason, count, f"{count / result.rows_read:.3%}")
+        for (column, reason), count in ordered
+    ]
+    return Table(("Column", "Reason", "Rows", "Share"), rows, note="A row may break several rules.")
 
 
 def _files(result: ValidationResult) -> Table:

@@ -14,10 +14,15 @@ from fairlead.atomic import write_atomic
 from fairlead.errors import SpecError
 
 Kind = Literal["int", "float", "string", "bool", "timestamp", "tensor"]
+Environment = Literal["training", "serving"]
+ENVIRONMENTS: tuple[Environment, ...] = ("training", "serving")
+
+_NUMBERS = ("int", "float")
 
 
 class ColumnRule(BaseModel):
-    """What one column must be. A row that breaks a rule is rejected."""
+    """What one column must be. A row that breaks a rule is rejected; max_missing, min_mean, max_mean and max_distance
+    are about the whole and reject no row."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -33,20 +38,57 @@ class ColumnRule(BaseModel):
     max_missing: float | None = Field(
         None, ge=0, le=1, description="Share of missing values beyond which validation warns of the whole."
     )
+    monotonic: Literal["file", "set"] | None = Field(
+        None,
+        description="A number or point in time below the largest one before it is refused: within each file, or over "
+        "all files in the order of their names.",
+    )
+    min_items: int | None = Field(None, ge=0, description="Smallest accepted number of items of a list.")
+    max_items: int | None = Field(None, ge=0, description="Largest accepted number of items of a list.")
+    environments: list[Environment] | None = Field(
+        None,
+        min_length=1,
+        description="Where the column exists; elsewhere it is not looked for. Without it: everywhere.",
+    )
+    required_in: list[Environment] | None = Field(
+        None, min_length=1, description="Where a missing value is refused, instead of everywhere (required)."
+    )
+    min_mean: int | float | None = Field(
+        None, description="Validation warns of the whole when the mean lies below by more than chance explains."
+    )
+    max_mean: int | float | None = Field(
+        None, description="Validation warns of the whole when the mean lies above by more than chance explains."
+    )
+    max_distance: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Validation warns of the whole when it is further than this from the accepted baseline, beyond "
+        "chance (Kolmogorov-Smirnov for numbers, the largest difference of a share for values).",
+    )
+
+    def required_at(self, environment: Environment) -> bool:
+        """Is a missing value refused there?"""
+        return self.required if self.required_in is None else environment in self.required_in
+
+    def exists_at(self, environment: Environment) -> bool:
+        """Is the column looked for there?"""
+        return self.environments is None or environment in self.environments
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.min is not None or self.max is not None) and self.type not in ("int", "float"):
-            raise ValueError(f"min and max are for numbers, not for {self.type}")
+        self._fits_type()
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("min is above max")
-        if self.values is not None and self.type != "string":
-            raise ValueError(f"values are for strings, not for {self.type}")
-        if self.unit is not None and self.type not in ("int", "float"):
-            raise ValueError(f"a unit is for numbers, not for {self.type}")
+        if self.min_mean is not None and self.max_mean is not None and self.min_mean > self.max_mean:
+            raise ValueError("min_mean is above max_mean")
+        if self.min_items is not None and self.max_items is not None and self.min_items > self.max_items:
+            raise ValueError("min_items is above max_items")
+        if self.required and self.required_in is not None:
+            raise ValueError("required holds everywhere, required_in somewhere; write one of them")
+        if self.environments is not None and not set(self.required_in or ()) <= set(self.environments):
+            raise ValueError("required_in names an environment that environments does not")
         if self.pattern is not None:
-            if self.type != "string":
-                raise ValueError(f"a pattern is for strings, not for {self.type}")
             try:
                 pc.match_substring_regex(pa.array([""]), self.pattern)
             except pa.ArrowInvalid as error:
@@ -55,14 +97,32 @@ class ColumnRule(BaseModel):
             raise ValueError("new_values: reject needs values")
         return self
 
+    def _fits_type(self) -> None:
+        for keys, kinds, words in _MEANT_FOR:
+            if self.type not in kinds and any(getattr(self, key) is not None for key in keys):
+                raise ValueError(f"{words}, not for {self.type}")
+
+
+# Keys, the types that take them, and how that is said.
+_MEANT_FOR: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (("min", "max"), _NUMBERS, "min and max are for numbers"),
+    (("values",), ("string",), "values are for strings"),
+    (("unit",), _NUMBERS, "a unit is for numbers"),
+    (("pattern",), ("string",), "a pattern is for strings"),
+    (("monotonic",), (*_NUMBERS, "timestamp"), "monotonic is for numbers and points in time"),
+    (("min_items", "max_items"), ("tensor",), "min_items and max_items are for lists (type tensor)"),
+    (("min_mean", "max_mean"), (*_NUMBERS, "bool"), "min_mean and max_mean are for numbers and booleans"),
+    (("max_distance",), (*_NUMBERS, "string", "bool"), "max_distance is for numbers, strings and booleans"),
+)
+
 
 class Schema(BaseModel):
     """All columns that are read. Columns of a file that are not listed are ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    version: Literal[1] = 1
-    columns: dict[str, ColumnRule] = Field(min_length=1)
+    version: Literal[1] = Field(1, description="The version of this format.")
+    columns: dict[str, ColumnRule] = Field(min_length=1, description="The columns by name, and what each must be.")
 
     def kinds(self) -> dict[str, str]:
         """Column -> type name."""

@@ -1,38 +1,42 @@
 """The validate step: every row against the schema, bad rows to quarantine, one threshold for the whole."""
 
 import difflib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from fairlead.data.checks import Checked, Checker, Problem
+from fairlead.data.across_rows import AcrossRows
+from fairlead.data.anomalies import by_severity, describe, odd_columns
+from fairlead.data.bounds import beyond_bounds, volume
+from fairlead.data.checks import Checked, Checker
+from fairlead.data.environments import check_environments, columns_at, unexpected_columns
 from fairlead.data.inference import infer_schema
-from fairlead.data.labels import unlabelled
 from fairlead.data.lookalikes import header_of_data
-from fairlead.data.quarantine import Line, Quarantine
-from fairlead.data.row_hashes import hash_column
-from fairlead.data.schema import Schema, load_schema, write_schema
+from fairlead.data.quarantine import Quarantine
+from fairlead.data.schema import ColumnRule, Environment, Schema, load_schema, write_schema
 from fairlead.data.sources import Source
-from fairlead.errors import EmptyData, LabelProblem, SchemaMismatch, TooManyRejected
+from fairlead.data.suggestions import KINDS
+from fairlead.data.tally import Tally
+from fairlead.errors import EmptyData, LabelProblem, SchemaMismatch
 from fairlead.features.statistics import StatisticsBuilder
 from fairlead.records.data import SourceFile, Statistics
+from fairlead.records.drift import Anomaly
 from fairlead.spec.project import Project
 
 Progress = Callable[[str, float | None], None]
 
 QUARANTINE = "quarantine.parquet"
 _SLOW_PROGRESS_ROWS = 500_000
+_SHORT_LINE = 10
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What one look at all rows found. `reasons` counts problems by (column, reason); a row may have several.
-    `statistics` describe the good rows, None when they were not asked for."""
+    """What one look at all rows found. `reasons` counts problems by (column, reason); a row may have several. `found`
+    are the anomalies, the severe first. `statistics` describe the good rows, None when they were not asked for."""
 
     rows_read: int
     rows_rejected: int
@@ -43,10 +47,15 @@ class ValidationResult:
     schema: Schema
     schema_path: Path | None
     schema_inferred: bool
-    anomalies: tuple[str, ...]
+    found: tuple[Anomaly, ...]
     quarantine: Path | None
     statistics: Statistics | None
     source: Source = field(repr=False)
+
+    @property
+    def anomalies(self) -> tuple[str, ...]:
+        """The anomalies that refuse no row, as sentences."""
+        return tuple(describe(one) for one in self.found if one.kind not in KINDS.values())
 
     @cached_property
     def sources(self) -> tuple[SourceFile, ...]:
@@ -62,12 +71,15 @@ def validate_data(
     *,
     profile: bool = True,
     sink: Callable[[Checked], None] | None = None,
+    environment: Environment | None = None,
+    never_negative: Callable[[Schema], Mapping[str, int]] | None = None,
 ) -> ValidationResult:
     """Check every row of `data.source` against the schema, streaming.
 
     The schema is read from `data.validate.schema` or, when there is no such file, inferred and written there. Rejected
     rows are listed in `work`/quarantine.parquet. `sink` gets every checked batch in order. With `profile` the
-    statistics of all columns are computed as well.
+    statistics of all columns are computed as well. `environment`: instead of `data.validate.environment`.
+    `never_negative`: the columns whose accepted values, so many of them, were all at least 0.
 
     Raises SourceNotFound, SourceUnreadable, EmptyData, SchemaMismatch, LabelProblem, and TooManyRejected after all rows
     were looked at and the quarantine file was written.
@@ -76,50 +88,89 @@ def validate_data(
     source = Source(project.data, base)
     source.check_zones()
     schema, path, inferred, notes, looks = _schema(project, base, source, tell)
+    there = environment or project.data.validate_.environment
     _check_columns(project, schema, notes, looks)
-    time = project.data.time
-    required = [time] if time and project.data.split.in_time else []
-    uris = [file.uri for file in source.files]
-    checker = Checker(schema, uris, required=required, header=lambda number: list(source.columns_of(number)))
-    count = _Count(source, project.data.label.column)
-    unique = _Unique([name for name, rule in schema.columns.items() if rule.unique])
-    statistics = StatisticsBuilder(schema.kinds()) if profile else None
-    told = 0
-    with Quarantine(work / QUARANTINE) as quarantine:
-        for found in source.scan(checker.check, list(schema.columns)):
-            checked = unique.check(found)
-            quarantine.add(count.take(checked))
-            if sink is not None:
-                sink(checked)
-            if statistics is not None:
-                statistics.update(good_rows(checked))
-            if count.rows - told >= _SLOW_PROGRESS_ROWS:
-                told = count.rows
-                total = source.num_rows
-                tell(f"checked {told:,} rows", told / total if total else None)
-        source.check_unchanged()
+    check_environments(project, schema)
+    signs = never_negative(schema) if never_negative is not None else {}
+    checker = _checker(project, schema, source, there, signs)
+    count = Tally(source, project.data.label.column)
+    known = _look(source, checker, count, work / QUARANTINE, sink, profile=profile, tell=tell)
     if not count.rows:
-        raise EmptyData("the source has no rows", where=", ".join(uris[:5]), fix="check data.source")
-    count.judge(project.data.validate_.max_rejected, work / QUARANTINE)
+        where = ", ".join(file.uri for file in source.files[:5])
+        raise EmptyData("the source has no rows", where=where, fix="check data.source")
+    found = (
+        *count.anomalies(schema.columns, signs),
+        *beyond_bounds(checker.rules, known),
+        *volume(project.data.validate_, count.rows),
+        *unexpected_columns(source, schema, there),
+        *odd_columns(notes, looks),
+    )
+    count.judge(project.data.validate_, schema.columns, work / QUARANTINE)
     return ValidationResult(
         rows_read=count.rows,
         rows_rejected=count.rejected,
         rows_unlabelled=count.unlabelled,
         rows_of_file=tuple(count.rows_of_file),
         broken_of_file=tuple(count.broken_of_file),
-        reasons=dict(count.reasons),
+        reasons=count.reasons,
         schema=schema,
         schema_path=path,
         schema_inferred=inferred,
-        anomalies=(
-            *count.anomalies(),
-            *(f"column {name} is not read: {why}" for name, why in notes.items()),
-            *(f"column {name}: {why}" for name, why in looks.items()),
-        ),
-        quarantine=work / QUARANTINE if quarantine.num_lines else None,
-        statistics=statistics.finish() if statistics is not None else None,
+        found=by_severity(found),
+        quarantine=work / QUARANTINE if count.reasons else None,
+        statistics=known,
         source=source,
     )
+
+
+def _checker(
+    project: Project, schema: Schema, source: Source, environment: Environment, signs: Mapping[str, int]
+) -> Checker:
+    time = project.data.time
+    return Checker(
+        schema,
+        [file.uri for file in source.files],
+        required=[time] if time and project.data.split.in_time else [],
+        only=columns_at(project, schema, environment),
+        environment=environment,
+        never_negative=signs,
+        header=lambda number: list(source.columns_of(number)),
+    )
+
+
+def _look(
+    source: Source,
+    checker: Checker,
+    count: Tally,
+    quarantined: Path,
+    sink: Callable[[Checked], None] | None,
+    *,
+    profile: bool,
+    tell: Progress,
+) -> Statistics | None:
+    """Every row once: counted, listed where it is refused, handed on; statistics of the good ones with `profile`."""
+    statistics = StatisticsBuilder({name: rule.type for name, rule in checker.rules.items()}) if profile else None
+    with Quarantine(quarantined) as quarantine:
+        for checked in _checked(source, checker, count, tell):
+            quarantine.add(count.take(checked))
+            if sink is not None:
+                sink(checked)
+            if statistics is not None:
+                statistics.update(good_rows(checked))
+        source.check_unchanged()
+    return statistics.finish() if statistics is not None else None
+
+
+def _checked(source: Source, checker: Checker, count: Tally, tell: Progress) -> Iterator[Checked]:
+    """Every batch, also against those before it."""
+    across = AcrossRows(checker.rules)
+    told = 0
+    for found in source.scan(checker.check, list(checker.rules)):
+        yield across.check(found)
+        if count.rows - told >= _SLOW_PROGRESS_ROWS:
+            told = count.rows
+            total = source.num_rows
+            tell(f"checked {told:,} rows", told / total if total else None)
 
 
 def quiet(message: str, share: float | None = None) -> None:
@@ -152,8 +203,9 @@ def _schema(
         title = (
             f"What each column of {project.project} must be, inferred from {inferred.rows:,} rows. Edit it: later data"
             "\nis checked against it, and rows that break it go to quarantine. Ranges are generous on purpose."
-            "\nKeys: type, required, min, max, values, new_values (allow or reject), unique, pattern, unit,"
-            " max_missing."
+            f"\nKeys: {', '.join(list(ColumnRule.model_fields)[:_SHORT_LINE])},"
+            f"\n{', '.join(list(ColumnRule.model_fields)[_SHORT_LINE:])}:"
+            "\nfairlead explain schema.columns.KEY says what each means."
         )
         write_schema(path, inferred.schema, title, inferred.notes)
     return inferred.schema, path, True, inferred.skipped, inferred.looks
@@ -222,104 +274,3 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def _listed(names: Sequence[str]) -> str:
     """Names in a row, quoted where a reader would not see where they end."""
     return ", ".join(name if name == name.strip() and name.isprintable() else repr(name) for name in names[:40])
-
-
-class _Count:
-    """Rows, problems and anomalies over all batches."""
-
-    def __init__(self, source: Source, label: str) -> None:
-        self._source, self._label = source, label
-        self.rows = self.rejected = self.unlabelled = 0
-        self.rows_of_file = [0] * len(source.files)
-        self.broken_of_file = [0] * len(source.files)
-        self.reasons: Counter[tuple[str, str]] = Counter()
-        self._new_values: dict[str, set[str]] = {}
-        self._zones: Counter[tuple[str, bool]] = Counter()
-
-    def take(self, checked: Checked) -> list[Line]:
-        """Count a batch; returns the lines for the quarantine file."""
-        raw = checked.raw
-        uri = self._source.files[raw.file].uri
-        rows = checked.batch.num_rows + len(checked.broken)
-        self.rows += rows
-        self.rows_of_file[raw.file] += rows
-        self.broken_of_file[raw.file] += len(checked.broken)
-        self.rejected += len(checked.broken) + (0 if checked.bad is None else int(checked.bad.sum()))
-        lines = [(uri, item.row, "", item.reason, item.text[:200]) for item in checked.broken]
-        if checked.broken:
-            for item in checked.broken:
-                self.reasons["", item.reason] += 1
-        for problem in checked.problems:
-            self.reasons[problem.column, problem.reason] += len(problem.positions)
-            numbers = raw.row_numbers(problem.positions).tolist()
-            values = [*problem.values, *[""] * (len(numbers) - len(problem.values))]
-            lines += [
-                (uri, row, problem.column, problem.reason, value) for row, value in zip(numbers, values, strict=True)
-            ]
-        for name, values_ in checked.new_values.items():
-            self._new_values.setdefault(name, set()).update(values_)
-        for name, (zoned, bare) in checked.zones.items():
-            self._zones[name, True] += zoned
-            self._zones[name, False] += bare
-        missing = unlabelled(checked.batch.column(self._label))
-        self.unlabelled += int(missing.sum() if checked.bad is None else (missing & ~checked.bad).sum())
-        return lines
-
-    def anomalies(self) -> list[str]:
-        """What is worth a look but no reason to reject."""
-        found = []
-        for name, values in sorted(self._new_values.items()):
-            shown = ", ".join(sorted(values)[:5]) + (", ..." if len(values) > 5 else "")
-            found.append(f"column {name} has values that the schema does not list: {shown}")
-        for name in sorted({name for name, _ in self._zones}):
-            zoned, bare = self._zones[name, True], self._zones[name, False]
-            if zoned and bare:
-                found.append(f"column {name}: {bare:,} of {zoned + bare:,} values say no time zone and count as UTC")
-        if self.unlabelled:
-            found.append(f"{self.unlabelled:,} rows have no label and are left out")
-        return found
-
-    def judge(self, max_rejected: float, quarantine: Path) -> None:
-        """Raises TooManyRejected."""
-        share = self.rejected / self.rows
-        if share <= max_rejected:
-            return
-        top = self.reasons.most_common(5)
-        why = "; ".join(f"{column + ': ' if column else ''}{reason} ({count:,})" for (column, reason), count in top)
-        raise TooManyRejected(
-            f"{self.rejected:,} of {self.rows:,} rows ({share:.3%}) break the schema, {max_rejected:.3%} are allowed",
-            where=str(quarantine),
-            why=why,
-            fix="look at the quarantine file; then mend the source, edit the schema, or raise max_rejected",
-        )
-
-
-class _Unique:
-    """Values of columns that must not repeat, over all batches; 8 bytes (and a set's overhead) a value."""
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._seen: dict[str, set[int]] = {name: set() for name in columns}
-
-    def check(self, checked: Checked) -> Checked:
-        """Add problems for values that occurred before."""
-        if not self._seen or not checked.batch.num_rows:
-            return checked
-        problems = list(checked.problems)
-        bad = np.zeros(checked.batch.num_rows, bool) if checked.bad is None else checked.bad.copy()
-        for name, seen in self._seen.items():
-            column = checked.batch.column(name)
-            present = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
-            again = []
-            for position, value in enumerate(hash_column(column).tolist()):
-                if present[position]:
-                    if value in seen:
-                        again.append(position)
-                    seen.add(value)
-            if again:
-                positions = np.array(again)
-                shown = tuple(str(v) for v in column.take(pa.array(positions[:1000])).to_pylist())
-                problems.append(Problem(name, "not unique", positions, shown))
-                bad[positions] = True
-        if len(problems) == len(checked.problems):
-            return checked
-        return replace(checked, bad=bad, problems=tuple(problems))

@@ -24,8 +24,9 @@ class ColumnDrift:
     missing), `chance` what sampling alone explains for all columns together, `bound` the larger of that and of the
     declared distance; `moved` says that the distance is above the bound. `what` describes the largest difference,
     `cause` names what makes the live values of the reference's ("" when nothing is recognised), `cause_kind` in a word:
-    conversion, factor, offset, sign, logarithm, time_zone, spelling, vocabulary, default_value, missing, swapped.
-    `importance` is how much the model's answer depends on the column, `impact` importance times distance."""
+    conversion, factor, offset, sign, logarithm, time_zone, spelling, vocabulary, default_value, missing, swapped,
+    first_negative. `importance` is how much the model's answer depends on the column, `impact` importance times
+    distance."""
 
     column: str
     part: str
@@ -115,7 +116,8 @@ class DriftOverTime:
 @dataclass(frozen=True, slots=True)
 class BaselineColumn:
     """What one column looked like when somebody accepted it. `shape`: quantiles of numbers, ascending; `top`: the most
-    frequent values with their counts; `parts`: counts of the hours and weekdays of points in time."""
+    frequent values with their counts; `parts`: counts of the hours and weekdays of points in time. These are of `rows`
+    drawn rows; `low` is the smallest number of all `present` values (None where that was not looked at)."""
 
     kind: str
     rows: int
@@ -123,6 +125,8 @@ class BaselineColumn:
     shape: tuple[float, ...] = ()
     top: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    low: float | None = None
+    present: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +142,23 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Anomaly:
-    """Something about a column (or about the whole: column "") that is not as accepted.
+class Place:
+    """Where a value stands: `row` counts the rows of `file` from 1 (the header of a CSV file is no row)."""
 
-    `kind`: a cause as in `ColumnDrift`, or missing, volume, freshness. `share` of the rows is affected, where that
-    means something. `severe`: values that a model would take for what they are not. `fix` says what to do."""
+    file: str
+    row: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """Something about a column (or about the whole: column "") that is not as the schema says, or not as accepted.
+
+    `kind`: a cause as in `ColumnDrift`, a rule that rows break (`data.suggestions.KINDS`), or missing, volume,
+    freshness and the like (docs/data-schema.md lists all). `count` and `share` of the rows are affected, where that
+    means something; `places` are the first of them. `severe`: rows that are refused, and values that a model would take
+    for what they are not. `fix` says what to do, `change` is what the schema would have to say instead, in its own
+    YAML, for `fairlead data schema accept --change` ("" where no rule is about it)."""
 
     column: str
     kind: str
@@ -151,6 +167,9 @@ class Anomaly:
     what: str
     examples: tuple[str, ...]
     fix: str
+    count: int | None = None
+    places: tuple[Place, ...] = ()
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)

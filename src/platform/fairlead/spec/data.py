@@ -1,5 +1,6 @@
 """The ``data`` section: where rows come from, which are believed, and which side of a split they are on."""
 
+import difflib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,6 +18,27 @@ def parse_delimiter(value: Any) -> Any:
 
 
 Delimiter = Annotated[str, BeforeValidator(parse_delimiter)]
+
+
+# Why a row is refused, as anomalies name it (`data.suggestions.KINDS` has the same; a test holds the two together).
+REJECTED_KINDS = (
+    "wrong_type",
+    "missing_required",
+    "not_finite",
+    "below_min",
+    "above_max",
+    "beyond_calendar",
+    "not_of_pattern",
+    "not_in_values",
+    "not_unique",
+    "goes_back",
+    "too_few_items",
+    "too_many_items",
+    "wrong_columns",
+    "open_quote",
+    "not_json",
+    "key_twice",
+)
 
 
 class Label(Section):
@@ -100,6 +122,41 @@ class Validate(Section):
     max_age: Seconds | None = Field(
         None, gt=0, description="Age of the newest row (data.time) beyond which validation warns."
     )
+    min_rows: int | None = Field(
+        None, ge=1, description="Rows of the whole below which validation warns.", exclude_if=is_value(None)
+    )
+    max_rows: int | None = Field(
+        None, ge=1, description="Rows of the whole above which validation warns.", exclude_if=is_value(None)
+    )
+    max_rejected_by: dict[str, Share] = Field(
+        default_factory=dict,
+        description="The same as max_rejected for one kind of anomaly alone: {below_min: 0, wrong_type: 1%}.",
+        exclude_if=is_value({}),
+    )
+    fail_on: Literal["never", "severe", "any"] = Field(
+        "never",
+        description="Which anomalies of the whole, which refuse no row, fail the step: severe ones, any, or none.",
+        exclude_if=is_value("never"),
+    )
+    environment: Literal["training", "serving"] = Field(
+        "training",
+        description="What fairlead data validate takes the rows for: at serving the label, and columns that the schema "
+        "has at training only, are not looked for. Splitting and training are training, whatever it says.",
+        exclude_if=is_value("training"),
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_rows is not None and self.max_rows is not None and self.min_rows > self.max_rows:
+            raise ValueError("min_rows is above max_rows")
+        for kind, share in self.max_rejected_by.items():
+            if kind not in REJECTED_KINDS:
+                near = difflib.get_close_matches(kind, REJECTED_KINDS, 1)
+                hint = f"did you mean {near[0]}?" if near else f"kinds are {', '.join(REJECTED_KINDS)}"
+                raise ValueError(f"max_rejected_by has no kind {kind}; {hint}")
+            if not 0 <= share <= 1:
+                raise ValueError(f"max_rejected_by.{kind} must be a share from 0 to 1")
+        return self
 
 
 class Leaks(Section):

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fairlead.errors import UsageError, all_errors
@@ -30,20 +31,22 @@ class Explanation:
     error: ErrorDoc | None = None
 
 
-def explain(word: str) -> Explanation:
+def explain(word: str, more: Iterable[FieldDoc] = ()) -> Explanation:
     """Explain ``train.precision``, ``precision``, ``evaluate.gates[0].min``, ``features.numeric.distance.clip`` or
-    ``FL-205``. Raises UsageError with the nearest match for anything else."""
+    ``FL-205``; `more` are fields of other files. Raises UsageError with the nearest match for anything else."""
     word = word.strip()
     if re.fullmatch(r"(?i)fl-?\d+", word):
         return Explanation(error=_error(word))
-    table = field_table()
-    path = _path_of(word)
+    table = field_table() | {doc.path: doc for doc in more}
+    path = _path_of(word, table)
     if path in table:
-        return _explain_field(table[path])
+        return _explain_field(table[path], table)
     last = path.rsplit(".", 1)[-1].removesuffix(ITEM)
     named = [doc for p, doc in table.items() if p == path or p.endswith(f".{path}")]
+    # A key below columns of any name: schema.columns.monotonic.
+    named = named or [doc for p, doc in table.items() if f".{NAME}." in p and p.replace(f".{NAME}", "") == word]
     if len(named) == 1:
-        return _explain_field(named[0])
+        return _explain_field(named[0], table)
     if named:
         return Explanation(fields=tuple(named))
     by_class = [doc for doc in error_docs() if doc.name.lower() == word.lower()]
@@ -69,7 +72,13 @@ def error_docs() -> tuple[ErrorDoc, ...]:
 def describe(doc: FieldDoc) -> list[tuple[str, str]]:
     """A field as facts for a person."""
     facts = [("type", doc.expected), ("unit", doc.unit), ("default", "required" if doc.required else doc.default)]
-    if not doc.sections and doc.default not in ("", "none") and ITEM not in doc.path and NAME not in doc.path:
+    if (
+        not doc.sections
+        and doc.default not in ("", "none")
+        and ITEM not in doc.path
+        and NAME not in doc.path
+        and doc.path in field_table()
+    ):
         facts.append(("example", f"--set {doc.path}={doc.choices[-1] if doc.choices else doc.default}"))
     return [(name, text) for name, text in facts if text]
 
@@ -79,21 +88,21 @@ def section_words(doc: FieldDoc) -> str:
     return " ".join(_paragraph(section) for section in doc.sections)
 
 
-def _explain_field(doc: FieldDoc) -> Explanation:
+def _explain_field(doc: FieldDoc, table: Mapping[str, FieldDoc]) -> Explanation:
     prefixes = (f"{doc.path}.", f"{doc.path}{ITEM}.", f"{doc.path}.{NAME}.")
     below = []
-    for path, other in field_table().items():
+    for path, other in table.items():
         rest = next((path.removeprefix(p) for p in reversed(prefixes) if path.startswith(p)), "")
         if rest and "." not in rest:
             below.append(other)
     return Explanation(fields=(doc,), below=tuple(below), about=section_words(doc))
 
 
-def _path_of(word: str) -> str:
+def _path_of(word: str, table: Mapping[str, FieldDoc]) -> str:
     parts: list[str | int] = []
     for part in re.sub(r"\[(\d*)\]", r".\1", word).split("."):
         parts.append(0 if part == "" or part.isdecimal() else part)
-    return generic(tuple(parts))
+    return generic(tuple(parts), table)
 
 
 def _error(code: str) -> ErrorDoc:

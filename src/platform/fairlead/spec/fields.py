@@ -5,7 +5,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -85,9 +85,10 @@ def keys_at(path: str) -> list[str]:
     return [p for p in rest if "." not in p]
 
 
-def generic(path: tuple[str | int, ...]) -> str:
-    """The path of the table for a path in a document: indices become ``[]``, names of columns ``<name>``."""
-    table = field_table()
+def generic(path: tuple[str | int, ...], table: Mapping[str, FieldDoc] | None = None) -> str:
+    """The path of the table (by default: of all fields) for a path in a document: indices become ``[]``, names of
+    columns ``<name>``."""
+    table = field_table() if table is None else table
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -134,6 +135,8 @@ def type_words(annotation: Any) -> str:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return f"list of {_plural(type_words(arguments[0]))}"
         return f"list of {len(arguments)} {_plural(type_words(arguments[0]))}"
+    if origin is list:
+        return f"list of {_plural(type_words(arguments[0])).removeprefix('one of ')}"
     if origin is dict:
         return "mapping of names to " + _plural(type_words(arguments[1])).replace("mappings", "options")
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -172,7 +175,8 @@ def _choices(annotation: Any) -> Iterator[str]:
     if get_origin(annotation) is Literal:
         yield from (str(a) for a in get_args(annotation))
     elif not isinstance(annotation, type) or get_origin(annotation) is not None:
-        for argument in get_args(annotation):
+        # What a mapping may be keyed by is no choice of its value.
+        for argument in get_args(annotation)[1 if get_origin(annotation) is dict else 0 :]:
             yield from _choices(argument)
 
 

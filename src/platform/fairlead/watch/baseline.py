@@ -66,13 +66,6 @@ def stale(newest: str, max_age_seconds: float | None, now: datetime) -> tuple[An
     return (Anomaly("", "freshness", True, None, what, (newest,), "look at what delivers the data"),)
 
 
-def describe(anomaly: Anomaly) -> str:
-    """One sentence."""
-    place = f"column {anomaly.column}: " if anomaly.column else ""
-    such = f" (such as {', '.join(anomaly.examples)})" if anomaly.examples else ""
-    return f"{place}{anomaly.what}{such}; {anomaly.fix}"
-
-
 def _column(rows: pa.Table, name: str, kind: str) -> BaselineColumn:
     array = rows[name].combine_chunks()
     if kind in ("int", "float"):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fairlead.features.categories import category_array
 from fairlead.features.encoders import numbers_of_array
+from fairlead.features.novelty import chance_of_all_later
 from fairlead.features.statistics import StatisticsBuilder
 from fairlead.records.data import ColumnStatistics
 from fairlead.records.drift import ColumnDrift, Measure
@@ -159,7 +160,19 @@ def _numbers(name: str, kind: str, reference: Floats, live: Floats, rule: Judgem
     if found.distance > found.chance:
         noise = sampling_noise(len(reference), len(live))
         explained = explain_numbers(shape_of_sample(reference), shape_of_sample(live), noise)
-    return _caused(replace(found, measures=measures), cause_of(explained))
+    cause = cause_of(explained) or _first_negative(reference, live, rule)
+    return _caused(replace(found, measures=measures), cause)
+
+
+def _first_negative(reference: Floats, live: Floats, rule: Judgement) -> Cause | None:
+    """Numbers below 0, more than chance brings, where the reference (both are sorted) has none."""
+    count = int(np.searchsorted(live, 0.0))
+    if not count or reference[0] < 0 or chance_of_all_later(count, len(reference), len(live)) > rule.alarm:
+        return None
+    text = (
+        f"below 0 in {count:,} of {len(live):,} values, and in none of {len(reference):,} before (such as {live[0]:g})"
+    )
+    return Cause(text, "first_negative")
 
 
 def _values(name: str, kind: str, reference: Counts, live: Counts, rule: Judgement) -> ColumnDrift:

@@ -1,6 +1,6 @@
 """What was accepted, beside the schema file, and how the present data compare with it."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from fairlead.data.inference import Inferred, infer_schema
 from fairlead.data.schema import Schema, load_schema, write_schema
 from fairlead.data.schema_changes import accepted, schema_changes
 from fairlead.data.sources import Source
+from fairlead.data.suggestions import changed
 from fairlead.data.windows import Window, read_windows
 from fairlead.errors import SpecError, UsageError
 from fairlead.records.codec import from_json, to_json
-from fairlead.records.data import Statistics
 from fairlead.records.drift import Anomaly, Baseline, SchemaChange
+from fairlead.watch.accepted_distance import beyond_distance
 from fairlead.watch.baseline import anomalies, baseline_of, stale
 from fairlead.wiring.context import Context
 from fairlead.wiring.drift import feature_kinds
@@ -22,6 +23,11 @@ from fairlead.wiring.drift import feature_kinds
 Progress = Callable[[str, float | None], None]
 
 _ROWS = 20_000
+# What is only a sign of another anomaly of its column, and which those are.
+_SIGN_OF = {
+    "first_negative": {"conversion", "factor", "offset", "sign", "logarithm", "swapped", "default_value"},
+    "new_values": {"vocabulary", "spelling"},
+}
 
 
 @dataclass(frozen=True)
@@ -62,26 +68,37 @@ def present_anomalies(
     """The present data against the baseline, where there is one, and their age. Reads a sample again for the first."""
     now = (clock or SystemClock()).now()
     before, max_age = read_baseline(context), context.project.data.validate_.max_age
-    if before is None and max_age is None:
+    bounds = {name: rule.max_distance for name, rule in schema.columns.items() if rule.max_distance is not None}
+    if before is None and max_age is None and not bounds:
         return ()
     current = _current(context, schema, file_rows, now.isoformat())
     found = anomalies(before, current) if before is not None else ()
-    return (*stale(newest or current.newest, max_age, now), *(_with_unit(one, schema) for one in found))
+    return (
+        *stale(newest or current.newest, max_age, now),
+        *(_with_unit(one, schema) for one in found),
+        *beyond_distance(before, current, bounds),
+    )
 
 
-def missing_beyond(schema: Schema, statistics: Statistics | None) -> tuple[Anomaly, ...]:
-    """Columns with more missing values than `max_missing` allows."""
-    found = []
-    for name, rule in schema.columns.items():
-        column = statistics.columns.get(name) if statistics is not None else None
-        if rule.max_missing is None or column is None:
-            continue
-        share = column.missing / max(1, column.count + column.missing)
-        if share > rule.max_missing:
-            what = f"{share:.1%} of the values are missing, {rule.max_missing:.1%} are allowed"
-            fix = "look at what fills the column, or raise max_missing in the schema"
-            found.append(Anomaly(name, "missing", True, share, what, (), fix))
-    return tuple(found)
+def never_negative(context: Context, schema: Schema) -> dict[str, int]:
+    """The columns of numbers that had no value below 0 when they were accepted, with how many values they had; those
+    whose schema refuses negative values anyway are left out."""
+    before = read_baseline(context)
+    found = {}
+    for name, column in (before.columns if before is not None else {}).items():
+        rule = schema.columns.get(name)
+        refused = rule is not None and rule.min is not None and rule.min >= 0
+        numbers = rule is not None and rule.type in ("int", "float")
+        if numbers and not refused and column.low is not None and column.low >= 0 and column.present:
+            found[name] = column.present
+    return found
+
+
+def one_of_each(found: Iterable[Anomaly]) -> tuple[Anomaly, ...]:
+    """Without first negative values and new values in columns where something is found that explains them."""
+    listed = tuple(found)
+    there = {(one.column, one.kind) for one in listed}
+    return tuple(one for one in listed if not any((one.column, kind) in there for kind in _SIGN_OF.get(one.kind, ())))
 
 
 def _with_unit(anomaly: Anomaly, schema: Schema) -> Anomaly:
@@ -118,10 +135,9 @@ def accept(context: Context, columns: Collection[str] = (), clock: Clock | None 
     before, told = read_baseline(context), diff(context)
     fitting = accepted(schema, inferred, columns)
     if fitting != schema:
-        title = f"What each column of {context.project.project} must be. Accepted with `fairlead data schema accept`."
-        write_schema(path, fitting, title, {k: v for k, v in inferred.notes.items() if k in fitting.columns})
+        write_schema(path, fitting, _title(context), {k: v for k, v in inferred.notes.items() if k in fitting.columns})
     now = (clock or SystemClock()).now().isoformat()
-    current = _current(context, fitting, _file_rows(context), now)
+    current = _with_lows(_current(context, fitting, _file_rows(context), now), inferred)
     if columns and before is not None:
         kept = {k: v for k, v in before.columns.items() if k not in columns}
         current = Baseline(
@@ -137,6 +153,45 @@ def accept(context: Context, columns: Collection[str] = (), clock: Clock | None 
     changes = tuple(one for one in told.changes if not columns or one.column in columns)
     found = tuple(one for one in told.anomalies if not columns or one.column in columns)
     return SchemaDiff(path.name, where.name if where else None, changes, found)
+
+
+def _with_lows(baseline: Baseline, inferred: Inferred) -> Baseline:
+    """With the smallest number of all rows, and about how many values that rests on."""
+    columns = dict(baseline.columns)
+    for name, column in columns.items():
+        if name in inferred.ranges and column.shape:
+            present = baseline.rows * (column.rows - column.missing) // max(1, column.rows)
+            columns[name] = replace(column, low=inferred.ranges[name][0], present=present)
+    return replace(baseline, columns=columns)
+
+
+def accept_changes(context: Context, texts: Sequence[str]) -> SchemaDiff:
+    """Write the schema with the changes that `texts` describe (`data.suggestions.changed`), without a look at the data;
+    the baseline stays. Raises UsageError for what is no change."""
+    path, schema = _schema(context)
+    fitting = schema
+    for text in texts:
+        fitting = changed(fitting, text)
+    told = tuple(_told(schema, fitting))
+    if fitting != schema:
+        write_schema(path, fitting, _title(context), {})
+    where = baseline_path(context)
+    return SchemaDiff(path.name, where.name if where and where.exists() else None, told, ())
+
+
+def _told(before: Schema, after: Schema) -> Iterator[SchemaChange]:
+    for name, rule in before.columns.items():
+        if name not in after.columns:
+            yield SchemaChange(name, "column", rule.type, "absent")
+            continue
+        now = after.columns[name]
+        for key in type(rule).model_fields:
+            if getattr(rule, key) != getattr(now, key):
+                yield SchemaChange(name, key, str(getattr(rule, key)), str(getattr(now, key)))
+
+
+def _title(context: Context) -> str:
+    return f"What each column of {context.project.project} must be. Accepted with `fairlead data schema accept`."
 
 
 def _schema(context: Context) -> tuple[Path, Schema]:

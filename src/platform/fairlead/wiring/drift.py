@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fairlead.bundle.predictor import Predictor
+from fairlead.clock import SystemClock
+from fairlead.data.anomalies import describe
+from fairlead.data.bounds import volume
 from fairlead.data.labels import unlabelled
 from fairlead.data.schema import Schema
 from fairlead.data.windows import Window, WindowRows, read_windows, window_schema
@@ -15,6 +19,7 @@ from fairlead.errors import UsageError
 from fairlead.features.categories import category_array
 from fairlead.features.encoders import numbers_of_array
 from fairlead.records.drift import DriftOverTime, WindowDrift
+from fairlead.watch.baseline import stale
 from fairlead.watch.links import moved_links
 from fairlead.watch.over_time import watch_days
 from fairlead.watch.shift_kind import tell_shift
@@ -68,8 +73,17 @@ def compare(
         columns=columns,
         shift=shift,
         links=links,
+        warnings=() if live_source is None else _as_agreed(context, rows[1]),
     )
     return Compared(drift, *tables)
+
+
+def _as_agreed(context: Context, live: WindowRows) -> tuple[str, ...]:
+    """The number of rows and the age of another batch, where ``data.validate`` bounds them."""
+    spec, time = context.project.data.validate_, context.project.data.time
+    newest = pc.max(live.table[time]).as_py() if time in live.table.column_names else None
+    text = newest.isoformat() if isinstance(newest, datetime) else ""
+    return tuple(describe(one) for one in (*volume(spec, live.total), *stale(text, spec.max_age, SystemClock().now())))
 
 
 def _linked(table: pa.Table, kinds: dict[str, str], label: np.ndarray | None, name: str) -> dict[str, np.ndarray]:

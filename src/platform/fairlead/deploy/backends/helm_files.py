@@ -72,8 +72,8 @@ def _expected(doc: FieldDoc) -> str:
 
 
 def _row(doc: FieldDoc) -> str:
-    expected = re.sub(r"mappings? of names to (typing\.Any|texts)", "mapping", _expected(doc))
-    expected = expected.replace("list[dict[str, typing.Any]]", "list of mappings").replace("list[str]", "list of texts")
+    expected = _expected(doc).replace("list of mapping of names to typing.Any", "list of mappings")
+    expected = re.sub(r"mappings? of names to (typing\.Any|texts)", "mapping", expected)
     default = "**required**" if doc.required else doc.default
     if default not in ("**required**", "none", "the defaults of its fields"):
         default = f"`{default}`"
