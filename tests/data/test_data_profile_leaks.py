@@ -104,6 +104,15 @@ def test_what_is_known_only_after_a_flight_is_refused_and_nothing_else(flights_f
     assert "AUC 0." in page, "the evidence"
 
 
+def test_flights_that_are_all_later_than_the_training_period_are_scanned_as_they_are(flights_folder: Path) -> None:
+    data = {"source": "data/flights-2013-04.parquet", "time": "scheduled_at"} | {
+        "split": {"by": "time", "validation": "2013-03-01", "test": "2013-04-01"}
+    }
+    scan = leaks_of(profile_of(flights_folder, project_of({"numeric": [*HONEST, *KNOWN_AFTERWARDS]}, **data)))
+    assert {entry.column for entry in scan.columns if entry.severity == "fail"} == set(KNOWN_AFTERWARDS)
+    assert {entry.column for entry in scan.columns if entry.severity == "warn"} == {"arr_delay"}, "no feature"
+
+
 def test_a_column_that_is_no_feature_is_told_and_one_that_is_allowed_says_why(base: Path) -> None:
     features = {"numeric": ["x", "refund"], "categorical": ["town"]}
     allowed = project_of(features, leaks={"allow": {"refund": "paid before the order ships"}})

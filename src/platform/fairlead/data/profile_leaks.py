@@ -127,6 +127,6 @@ def _scan(project: Project, sample: LeakSample) -> Scan:
 
 
 def _all_train(plan: Plan) -> Plan:
-    """Every row with a label trains."""
-    sides = np.where(plan.sides >= LEFT_OUT, 0, plan.sides).astype(np.int8)
+    """Every row with a label trains, and every other one shows what is missing without it, whenever it was."""
+    sides = np.where(plan.sides >= LEFT_OUT, 0, UNLABELLED).astype(np.int8)
     return replace(plan, sides=sides, codes=plan.labels.codes, entities={})
