@@ -194,6 +194,18 @@ def test_a_large_source_is_looked_at_in_part_and_the_page_says_in_how_many_rows(
     assert f"{scan.rows:,} of 20,000 rows" in render_markdown(profile_report(profile))
 
 
+def test_what_repeats_in_all_rows_is_no_identifier_though_it_seldom_does_in_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leak_sample, "KEPT_ROWS", 1000)
+    table, rng = rows_of(40_000, 1), np.random.default_rng(2)
+    table = table.append_column("user", pa.array([f"user {i}" for i in rng.integers(0, 15_000, 40_000)]))
+    table = table.append_column("order", pa.array([f"order {i}" for i in range(40_000)]))
+    pq.write_table(table, tmp_path / "rows.parquet")
+    scan = leaks_of(profile_of(tmp_path, project_of({"numeric": ["x"], "categorical": ["user", "order"]})))
+    assert {e.column for e in scan.columns if e.evidence[0].kind == "identifier"} == {"order"}
+
+
 def source_of(base: Path, pattern: str) -> tuple[Source, Checker]:
     """The files, and what their columns are."""
     source = Source(Data.model_validate(DATA | {"source": pattern}), base)

@@ -85,6 +85,7 @@ SUBVERBS = {
         _profile,
         _profile_arguments,
         examples="fairlead data profile\nfairlead data profile -o json\n"
+        "fairlead data profile --memory 512MiB --workers 4\n"
         "fairlead data profile --against data/2013-09.parquet --html september.html",
     ),
     "validate": SubVerb(

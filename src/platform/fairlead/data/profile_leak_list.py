@@ -7,6 +7,7 @@ be refused for, "info" what is allowed by name or lies near its bound.
 from collections.abc import Iterable
 
 from fairlead.data.leaks import NEAR_KINDS
+from fairlead.data.leaks.identity import UNIQUE
 from fairlead.data.profile_leaks import Scan
 from fairlead.data.profile_record import ColumnProfile, LeakEvidence, LeakOfColumn, LeakScan, Profile
 from fairlead.records.data import LeakFinding
@@ -19,8 +20,10 @@ _OVER_ALL = "over all rows"
 def leak_list(project: Project, profile: Profile, scan: Scan) -> LeakScan:
     """The scan's findings and what it did not look at, ranked."""
     found: dict[str, list[LeakFinding]] = {}
+    repeated = set() if scan.whole else {column.name for column in profile.columns if _repeats(column)}
     for finding in scan.findings:
-        found.setdefault(finding.feature, []).append(finding)
+        if finding.kind != "identifier" or finding.feature not in repeated:
+            found.setdefault(finding.feature, []).append(finding)
     listed = [_scanned(column, findings) for column, findings in found.items()]
     features = set(project.features.names())
     reasons = project.data.leaks.reasons()
@@ -68,6 +71,11 @@ def _scanned(column: str, findings: Iterable[LeakFinding]) -> LeakOfColumn:
             LeakEvidence(kind=f.kind, score=f.score, bound=f.bound, severe=f.severe, why=f.why) for f in every
         ),
     )
+
+
+def _repeats(column: ColumnProfile) -> bool:
+    """Values that repeat in all rows look all different in few of them."""
+    return column.distinct * (1 + 2 * column.distinct_error) < UNIQUE * (column.rows - column.missing)
 
 
 def _tied(project: Project, column: ColumnProfile) -> LeakEvidence | None:
