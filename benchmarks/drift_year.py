@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from fairlead.watch.alarms import ChannelWatch, fewest_days, threshold
-from fairlead.watch.day_summaries import parts_of
+from fairlead.watch.day_channels import parts_of
 from fairlead.watch.leaning import novelties
 from fairlead.watch.measures import jensen_shannon, psi
 

@@ -158,6 +158,19 @@ def test_near_copies_are_told_and_kept_on_one_side_when_declared(tmp_path: Path)
     assert total == len(take)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_rows_that_are_alike_but_for_their_one_fine_column_are_no_near_twins(seed: int) -> None:
+    """Coarse columns agree by coincidence: that says nothing of how often two rows agree in the fine one."""
+    rng = np.random.default_rng(seed)
+    late = rng.random(4000) < 0.3
+    rare = pa.array(rng.gamma(2, 3, 4000), mask=~late | (rng.random(4000) < 0.5))
+    towns = pa.array([f"town {i}" for i in rng.integers(0, 20, 4000)])
+    columns = [pa.array(rng.normal(size=4000)), rare, towns, pa.array(late)]
+    found = find_twins([c.slice(0, 2000) for c in columns], [c.slice(2000) for c in columns])
+    assert not found.exact
+    assert not found.near
+
+
 def test_rows_differ_in_case_and_rounding_and_are_near_twins_all_the_same() -> None:
     rng = np.random.default_rng(7)
     words = [f"Some Place No. {i}" for i in range(400)]

@@ -95,6 +95,8 @@ def test_an_allowed_feature_is_no_leak(base: Path) -> None:
     spec = SPEC | {"data": SPEC["data"] | {"leaks": {"allow": ["leak"]}}}
     profile = profile_data(Project.model_validate(spec), base, ProfileOptions(cache=False))
     assert "leak" not in {w.column for w in profile.warnings}
+    assert profile.leaks is not None
+    assert [(entry.column, entry.allowed) for entry in profile.leaks.columns if entry.allowed] == [("leak", True)]
 
 
 def test_facts_are_true(base: Path) -> None:
@@ -168,6 +170,7 @@ def test_json_follows_its_schema(base: Path, capsys: pytest.CaptureFixture[str])
     described = json.loads((Path(__file__).parents[2] / "docs/reference/profile.schema.json").read_text())
     assert set(value) == set(described["$defs"]["Profile"]["properties"])
     assert set(value["columns"][0]) == set(described["$defs"]["ColumnProfile"]["properties"])
+    assert set(value["leaks"]) == set(described["$defs"]["LeakScan"]["properties"])
     assert page.read_text().startswith("<!doctype html>")
     assert f"report: {page}" in printed.err
     assert main(["data", "profile", "-f", str(base / "fairlead.yaml"), "--memory", "much"]) == 2

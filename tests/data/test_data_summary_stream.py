@@ -101,6 +101,23 @@ def test_another_question_is_answered_anew_and_damage_is_repaired(days: Path) ->
     assert summarise(source, Question(data), days).to_json() == first.to_json()
 
 
+def test_a_kept_summary_that_is_not_what_was_written_is_not_believed(days: Path) -> None:
+    """Valid JSON with another number in it, nothing at all, an older form without a digest."""
+    source, data = source_of(days)
+    first = summarise(source, Question(data), days)
+    kept = sorted((days / FOLDER).iterdir())
+    changed = kept[0].read_bytes().replace(b'"rows":', b'"rows":1', 1)
+    assert changed != kept[0].read_bytes()
+    kept[0].write_bytes(changed)
+    kept[1].write_bytes(kept[1].read_bytes().partition(b"\n")[2])
+    kept[2].write_bytes(b"")
+    assert summarise(source, Question(data), days).to_json() == first.to_json()
+    cache = SummaryCache(days, Question(data).key)
+    assert summarise(source, Question(data), days).to_json() == first.to_json()
+    assert all(path.read_bytes().count(b"\n") == 1 for path in kept), "and written again"
+    assert cache.get("no such digest") is None
+
+
 def test_the_cache_stays_within_its_size(days: Path) -> None:
     source, data = source_of(days)
     summarise(source, Question(data), days)

@@ -69,6 +69,20 @@ def test_different_values_are_counted_up_to_a_bound(monkeypatch: pytest.MonkeyPa
     assert sum(found.top.values()) + found.other == 5000
 
 
+@pytest.mark.parametrize("rows", [137, 5000])
+def test_frequent_numbers_are_kept_within_their_bound_among_any_number_of_others(rows: int) -> None:
+    rng = np.random.default_rng(11)
+    values = rng.normal(size=20_000)
+    values[:4000], values[4000:4300], values[4300:4400] = -999.0, 0.25, 7.0
+    rng.shuffle(values)
+    found = described(pa.table({"x": values}), rows).columns["x"].top
+    assert list(found) == ["-999.0", "0.25"], "7.0 is half of what counts as frequent"
+    assert found["-999.0"] == pytest.approx(4000, abs=50)
+    assert found["0.25"] == pytest.approx(300, abs=50)
+    few = described(pa.table({"x": np.repeat([1, 2, 3], [50, 30, 20])}), rows).columns["x"]
+    assert few.top == {"1.0": 50, "2.0": 30, "3.0": 20}, "exact while they are few"
+
+
 def test_points_in_time_have_parts_whether_typed_or_text() -> None:
     moments = [datetime(2013, 7, 1, 5), datetime(2013, 7, 1, 5), datetime(2013, 8, 4, 23)]
     typed = described(pa.table({"at": moments})).columns["at"]

@@ -109,6 +109,18 @@ def test_the_change_of_season_is_told_as_drift_of_both() -> None:
             ("carrier", ""),
             "33% that read '??': a default value?",
         ),
+        (
+            "distance",
+            lambda c: pc.if_else(pa.array(np.arange(len(c)) % 4 == 0), 0.0, c),
+            ("distance", ""),
+            "25% that read 0: a default value?",
+        ),
+        (
+            "visib",
+            lambda c: pc.if_else(pa.array(np.arange(len(c)) % 4 == 0), 99.0, c),
+            ("visib", ""),
+            "25% that read 99: a default value?",
+        ),
         ("temp", lambda c: pc.add(pc.divide(pc.subtract(c, 32.0), 1.8), 273.15), ("temp", ""), "kelvin and Fahrenheit"),
         ("visib", lambda c: pa.nulls(len(c), pa.float64()), ("visib", "missing"), "100.0% in training"),
     ],
@@ -174,3 +186,69 @@ def test_a_small_bound_still_never_goes_below_what_sampling_explains() -> None:
     live = statistics_of(sample(600, 7), trained(6))
     for found in compare(live, trained(6), Skew(max_distance=0.001), "d"):
         assert found.bound > 0.04
+
+
+def with_default(table: pa.Table, column: str, value: float, share: float, seed: int) -> pa.Table:
+    """Some of the rows, at random, with one value in the place of their own."""
+    chosen = np.random.default_rng(seed).random(table.num_rows) < share
+    changed = pc.if_else(pa.array(chosen), pa.scalar(value, table[column].type), table[column])
+    return table.set_column(table.column_names.index(column), column, changed)
+
+
+DEFAULTS = [("temp", -999.0), ("temp", 0.0), ("dewp", 55.0), ("humid", 0.0), ("pressure", 0.0), ("distance", 1000.0)]
+
+
+@pytest.mark.parametrize(("column", "value"), DEFAULTS)
+def test_a_default_value_in_live_numbers_is_named_and_held_against_nobody(column: str, value: float) -> None:
+    """Power: 20 samples of training rows, a fourth to a third of a column replaced; the value may be a usual one."""
+    training, named_in = months(1, 6), 0
+    half = np.random.default_rng(4).random(training.num_rows) < 0.5
+    champion, candidate = trained(6), statistics_of(training.filter(pa.array(half)))
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows = training.take(rng.integers(0, training.num_rows, 2000))
+        live = with_default(rows, column, value, rng.uniform(0.25, 0.35), seed)
+        found = findings(live, champion, candidate)
+        assert named(found) == {}, seed
+        skewed = [f for f in found if (f.feature, f.part) == (column, "") and f.skewed]
+        words = f"that read {value:g}: a default value?"
+        named_in += {f.digest for f in skewed if words in f.why} == {"champion", "candidate"}
+    assert named_in >= 19, named_in
+
+
+def test_a_default_value_in_live_numbers_is_named_for_one_model_too() -> None:
+    live = with_default(sample(2000, 1), "distance", 0.0, 0.2, 1)
+    found = compare(statistics_of(live, trained(6)), trained(6), SPEC, "d")
+    why = next(f.why for f in found if (f.feature, f.part) == ("distance", ""))
+    assert re.search(r"live values are the same numbers but for (19|20|21)% that read 0: a default value\?", why)
+
+
+@pytest.mark.parametrize("last", [3, 6])
+def test_no_default_value_is_named_where_there_is_none_whatever_the_season(last: int) -> None:
+    """100 samples and 40 stretches of September flights: they differ from the training months, honestly."""
+    reference = trained(last)
+    lives = [sample(1000, seed) for seed in range(100)]
+    starts = np.random.default_rng(9).integers(0, september().num_rows - 3000, 40)
+    lives += [september().slice(int(start), 3000) for start in starts]
+    accused = [
+        (f.feature, f.why)
+        for live in lives
+        for f in compare(statistics_of(live, reference), reference, SPEC, "d")
+        if "default value" in f.why
+    ]
+    assert accused == []
+
+
+def test_on_rows_alike_a_default_value_is_named_no_more_often_than_declared() -> None:
+    """Whole numbers with frequent values, at a bound of sampling alone and a false-alarm rate of 10 %."""
+    spec = Skew(max_distance=1e-6, false_alarm=0.1)
+    rng = np.random.default_rng(16)
+    columns = {f"n{i}": rng.poisson(2 + i, 5000).astype(np.float64) for i in range(8)}
+    columns |= {f"z{i}": rng.gamma(2, 1, 5000) * (rng.random(5000) < 0.6) for i in range(8)}
+    training = pa.table(columns)
+    reference = statistics_of(training)
+    alarms = 0
+    for _ in range(120):
+        live = statistics_of(training.take(rng.integers(0, 5000, 600)), reference)
+        alarms += any("default value" in f.why for f in compare(live, reference, spec, "d"))
+    assert alarms <= 12

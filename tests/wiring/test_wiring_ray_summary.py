@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fairlead.cli import main
 from fairlead.data.sources import Source
 from fairlead.data.summary.stream import Question, summarise
 from fairlead.errors import SourceUnreadable
@@ -71,6 +72,24 @@ def test_one_two_and_four_tasks_give_the_bytes_of_one_process(local_ray_base: Pa
     kept = ray_engine(local_ray_base, 2)(Source(data, local_ray_base), Question(data), local_ray_base, told.append)
     assert kept.to_json() == alone.to_json()
     assert summarise(Source(data, local_ray_base), Question(data), local_ray_base).to_json() == alone.to_json()
+
+
+def test_the_command_says_the_same_with_workers_as_without(
+    local_ray_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_days(tmp_path / "days", 40, 200).model_dump(mode="json", by_alias=True)
+    spec = {"project": "days", "data": data, "features": {"numeric": ["x", "n"], "categorical": ["town"]}}
+    file = local_ray_base / "days.yaml"
+    file.write_text(json.dumps(spec))
+    found = []
+    for words in ([], ["--workers", "2"], ["--workers", "2", "--no-cache"]):
+        page = tmp_path / f"{len(found)}.html"
+        assert main(["data", "profile", "-f", str(file), "-o", "json", "--html", str(page), *words]) == 0
+        value = json.loads(capsys.readouterr().out)
+        assert value["rows"] == 8000
+        assert page.stat().st_size > 10_000
+        found.append({k: v for k, v in value.items() if k not in ("seconds", "memory_peak_bytes")})
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_tasks_refusal_is_the_commands(local_ray_base: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from fairlead.bundle.bundle import publish
 from fairlead.records.release import Arm, Release
 from fairlead.testing.bundles import sealed_bundle
 from fairlead.wiring.context import Context, open_context
-from fairlead.wiring.serving import ensure_serving, stop_serving
+from fairlead.wiring.processes import start_of
+from fairlead.wiring.serving import ensure_serving, read_state, stop_serving
 
 PROJECT = """
 project: orders
@@ -48,4 +49,8 @@ def test_a_server_that_a_run_started_brings_candidates_up_after_it(
                 assert time.monotonic() < deadline, view
                 time.sleep(0.05)
     finally:
+        state = read_state(context)
         stop_serving(context)
+    assert state is not None
+    assert state.pid is not None
+    assert start_of(state.pid) is None, "it has ended, and is nobody's forgotten child"

@@ -21,6 +21,7 @@ def _profile_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=0, metavar="N", help="as N tasks on the project's local Ray (default: here)"
     )
     parser.add_argument("--no-cache", action="store_true", help="read every file, also those seen before")
+    parser.add_argument("--no-leaks", action="store_true", help="do not scan the features for leaks")
     parser.add_argument("--html", metavar="PATH", help="where to write the report (default: in the run's folder)")
 
 
@@ -39,7 +40,7 @@ def _profile(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise _usage(f"--memory {args.memory}", str(error)) from error
     context = new_context(args, manual_run_id())
-    options = ProfileOptions(memory, not args.no_cache, against=args.against)
+    options = ProfileOptions(memory, not args.no_cache, leaks=not args.no_leaks, against=args.against)
     engine = ray_engine(context.base, args.workers) if args.workers else None
     profile = profile_data(context.project, context.base, options, _tell(), engine)
     report = profile_report(profile)
@@ -84,6 +85,7 @@ SUBVERBS = {
         _profile,
         _profile_arguments,
         examples="fairlead data profile\nfairlead data profile -o json\n"
+        "fairlead data profile --memory 512MiB --workers 4\n"
         "fairlead data profile --against data/2013-09.parquet --html september.html",
     ),
     "validate": SubVerb(

@@ -283,6 +283,8 @@ class _CheckedText:
         """The stream belongs to whoever opened it."""
 
     def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most `size` of them (-1: all), without byte order mark and blank lines at the beginning;
+        b"" at the end, after a line end. Raises UnicodeDecodeError, _NulByte."""
         data = self._next(size)
         while data and not self._begun:
             # The parser counts the header as one row from the first byte on.

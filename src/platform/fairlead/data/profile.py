@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.data.profile_describe import describe, with_distances
+from fairlead.data.profile_leak_list import leak_list
+from fairlead.data.profile_leaks import Scan, scan_source
 from fairlead.data.profile_record import Profile
 from fairlead.data.profile_warnings import findings
 from fairlead.data.sources import Source
@@ -23,11 +25,13 @@ _TELL_SECONDS = 1.0
 @dataclass(frozen=True)
 class ProfileOptions:
     """`memory_bytes`: what reading may take beside the program itself; `cache`: keep each file's statistics, and use
-    those kept; `groups`: by split, month and label as well; `against`: another source to set beside this one."""
+    those kept; `groups`: by split, month and label as well; `leaks`: scan the features, in some of the rows; `against`:
+    another source to set beside this one."""
 
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     cache: bool = True
     groups: bool = True
+    leaks: bool = True
     against: str | None = None
 
 
@@ -81,7 +85,14 @@ def _profile(
     if not summary.rows:
         raise EmptyData("the source has no rows", where=source.files[0].uri, fix="check data.source")
     named = project.data.source if isinstance(project.data.source, str) else ", ".join(project.data.source)
-    return describe(project, summary, named, len(source.files)), summary
+    profile = describe(project, summary, named, len(source.files))
+    if profile.label is None:
+        return profile, summary
+    scan = Scan(not_done="it was not asked for")
+    if options.leaks:
+        tell("looking for leaks", None)
+        scan = scan_source(project, source, schema, options.memory_bytes)
+    return profile.model_copy(update={"leaks": leak_list(project, profile, scan)}), summary
 
 
 class Meter:

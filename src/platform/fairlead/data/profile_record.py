@@ -107,6 +107,39 @@ class Finding(_Part):
     why: str = ""
 
 
+class LeakEvidence(_Part):
+    """One rule's finding; `score` is held against `bound` in the unit of the rule (see docs/leaks-and-splits.md)."""
+
+    kind: str
+    score: float
+    bound: float
+    severe: bool
+    why: str
+
+
+class LeakOfColumn(_Part):
+    """What a column knows that a prediction will not."""
+
+    column: str = Field(description='A column, or "(rows)".')
+    severity: Literal["fail", "warn", "info"] = Field(
+        description="fail: `fairlead data split` refuses it. warn: to look at. info: allowed, or near its bound."
+    )
+    feature: bool = Field(description="false: it is no feature, and should not become one.")
+    allowed: bool = False
+    reason: str = Field("", description="Why data.leaks.allow lets it pass.")
+    evidence: tuple[LeakEvidence, ...] = Field(description="The worst first.")
+
+
+class LeakScan(_Part):
+    """The leak scan: the rules of `fairlead data split` on the features, in some of the rows."""
+
+    rows: int = Field(0, description="Looked at by the scan; the columns that are no features, in all rows.")
+    training_rows: int = Field(0, description="How many of them count as training rows.")
+    whole: bool = Field(False, description="These are all rows that keep to the schema.")
+    not_done: str = Field("", description="Why the features were not scanned.")
+    columns: tuple[LeakOfColumn, ...] = Field((), description="Ranked, the worst first; each column once.")
+
+
 class Profile(_Part):
     """Statistics of a source in one pass."""
 
@@ -122,6 +155,7 @@ class Profile(_Part):
     patterns: tuple[Pattern, ...] = ()
     patterns_error: int = 0
     rows_complete: int = Field(description="Rows without a missing value, at least.")
+    leaks: LeakScan | None = Field(None, description="None without a label.")
     warnings: tuple[Finding, ...] = ()
     seconds: float | None = None
     memory_limit_bytes: int | None = None

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fairlead.data.profile_record import ColumnProfile, GroupOfRows, Profile, Value
+from fairlead.data.profile_leak_report import leak_badge, leak_blocks
+from fairlead.data.profile_record import ColumnProfile, GroupOfRows, LeakOfColumn, Profile, Value
 from fairlead.reports.model import (
     Align,
     Badge,
@@ -40,6 +41,8 @@ Panel = tuple[str, Histogram | BarChart | Boxes | Shares]
 def profile_report(profile: Profile) -> Report:
     """All of it."""
     sections = [Section("Overview", [*_warnings(profile), _overview(profile)])]
+    if leaks := leak_blocks(profile):
+        sections.append(Section("Leaks", leaks))
     sections.append(Section("Columns", [_table(profile)]))
     if profile.against is not None:
         sections.append(Section("Side by side", _side_by_side(profile)))
@@ -154,18 +157,23 @@ def _label(profile: Profile) -> list[Block]:
     rows: list[tuple[Cell, ...]] = []
     for item in ties[:40]:
         assert item.tie is not None
-        verdict = Badge("knows the label", "fail") if item.tie.severe else None
+        verdict = leak_badge(_leak_of(profile, item.name))
         area = "" if item.tie.auc is None else f"{item.tie.auc:.3f}"
         rows.append((item.name, area, f"{item.tie.missing_auc:.3f}", item.tie.label, verdict or ""))
     note = (
-        "Area under the ROC curve of the column alone: 0.5 tells nothing, 1 tells all. fairlead data split scans the "
-        "training split further: pairs, and what is only known afterwards."
+        "Area under the ROC curve of the column alone over all rows: 0.5 tells nothing, 1 tells all. The scan of leaks "
+        "looks at the training rows, also at pairs and at what is only known afterwards."
     )
     columns = ("Column", "Area by value", "Area by being missing", "Best told label", "")
     if rows:
         title = "What each column alone says of the label"
         blocks.append(Table(columns, rows, ("left", "right", "right", "left", "left"), title, note))
     return blocks
+
+
+def _leak_of(profile: Profile, column: str) -> LeakOfColumn | None:
+    found = profile.leaks.columns if profile.leaks is not None else ()
+    return next((entry for entry in found if entry.column == column), None)
 
 
 def _ribbon(profile: Profile) -> list[Block]:
@@ -253,7 +261,8 @@ def _card(profile: Profile, column: ColumnProfile) -> Card:
     if column.lengths is not None:
         lengths = column.lengths
         facts.append(("length", f"{lengths.minimum:,} to {lengths.maximum:,}, mean {lengths.mean:.3g}"))
-    badges = [Badge("knows the label", "fail")] if column.tie is not None and column.tie.severe else []
+    leak = leak_badge(_leak_of(profile, column.name))
+    badges = [leak] if leak is not None else []
     if column.name == profile.label:
         badges.append(Badge("label", "info"))
     if not column.rows - column.missing:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fairlead.data.profile_record import ColumnProfile, Finding, Profile
+from fairlead.data.profile_record import ColumnProfile, Finding, LeakOfColumn, Profile
 from fairlead.spec.project import Project
 
 _MOSTLY_MISSING = 0.5
@@ -10,6 +10,7 @@ _IDENTIFIER = 0.95
 _SHIFT = 0.15
 _SURGE = 0.2
 _MAX = 40
+_MAX_EVIDENCE = 3
 
 
 def findings(project: Project, profile: Profile, mixed: set[str], broken_rows: int = 0) -> tuple[Finding, ...]:
@@ -18,6 +19,7 @@ def findings(project: Project, profile: Profile, mixed: set[str], broken_rows: i
     found: list[Finding] = []
     if broken_rows:
         found.append(Finding(severity="warn", column="", what=f"{broken_rows:,} rows could not be split into columns"))
+    found += _leaks(profile)
     for column in profile.columns:
         found += _of_column(column, used, column.name in mixed, profile)
     order = {"fail": 0, "warn": 1}
@@ -30,8 +32,6 @@ def _of_column(column: ColumnProfile, used: set[str], mixed: bool, profile: Prof
     def warn(what: str, why: str = "") -> Finding:
         return Finding(severity="warn", column=name, what=f"{name}: {what}", why=why)
 
-    if column.tie is not None and column.tie.severe:
-        yield _leak(column, used)
     if mixed:
         yield warn("text in one file, numbers in another", "The values of the kind that came later count as missing.")
     if column.unreadable:
@@ -46,27 +46,47 @@ def _of_column(column: ColumnProfile, used: set[str], mixed: bool, profile: Prof
     share = column.missing / column.rows
     if share > _MOSTLY_MISSING:
         yield warn(f"{share:.0%} missing")
-    if name in used and column.kind == "string" and column.distinct > max(1000, _IDENTIFIER * present):
+    told = profile.leaks is not None and any(
+        entry.column == name and any(item.kind == "identifier" for item in entry.evidence)
+        for entry in profile.leaks.columns
+    )
+    if name in used and not told and column.kind == "string" and column.distinct > max(1000, _IDENTIFIER * present):
         yield warn("nearly every row has a value of its own", "As a category it tells little more than an identifier.")
     yield from _by_month(column, name in used)
     if name in used and column.drift is not None and column.drift.sure and column.drift.value > _SHIFT:
         yield warn(f"distance {column.drift.value:.2f} from the other set")
 
 
-def _leak(column: ColumnProfile, used: set[str]) -> Finding:
-    tie = column.tie
-    assert tie is not None
-    by_value = (tie.auc or 0.0) >= tie.missing_auc
-    area = tie.auc if by_value and tie.auc is not None else tie.missing_auc
-    how = "ranks" if by_value else "by being missing ranks"
-    feature = column.name in used
-    return Finding(
-        severity="fail" if feature else "warn",
-        column=column.name,
-        what=f"{column.name} knows the label{'' if feature else ' (not a feature)'}",
-        why=f"It alone {how} the rows with {tie.label} above the others with an area of {area:.3f}. "
-        + ("Take it out, or name it in data.leaks.allow with the reason." if feature else "Do not make it one."),
-    )
+def _leaks(profile: Profile) -> Iterator[Finding]:
+    """A finding a column: what is refused or to be looked at, here, and what would be refused of the other set only."""
+    here = profile.leaks.columns if profile.leaks is not None else ()
+    for entry in here:
+        if entry.severity != "info":
+            yield Finding(severity=entry.severity, column=entry.column, what=_leak_title(entry), why=_leak_why(entry))
+    refused = {entry.column for entry in here if entry.severity == "fail"}
+    other = profile.against
+    for entry in other.leaks.columns if other is not None and other.leaks is not None else ():
+        if other is not None and entry.severity == "fail" and entry.column not in refused:
+            what = f"{_leak_title(entry)} in {other.source}"
+            yield Finding(severity="warn", column=entry.column, what=what, why=_leak_why(entry))
+
+
+def _leak_title(entry: LeakOfColumn) -> str:
+    worst = entry.evidence[0]
+    if not worst.severe:
+        return f"{entry.column}: {worst.kind}"
+    return f"{entry.column} knows the label{'' if entry.feature else ' (not a feature)'}"
+
+
+def _leak_why(entry: LeakOfColumn) -> str:
+    severe = [item.why for item in entry.evidence if item.severe == entry.evidence[0].severe]
+    why = "; ".join(severe[:_MAX_EVIDENCE])
+    fix = ""
+    if entry.severity == "fail":
+        fix = " Take it out, or name it in data.leaks.allow with the reason."
+    elif not entry.feature:
+        fix = " Do not make it a feature."
+    return f"{why[:1].upper()}{why[1:]}.{fix}"
 
 
 def _by_month(column: ColumnProfile, feature: bool) -> Iterator[Finding]:

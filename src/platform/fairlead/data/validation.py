@@ -89,7 +89,7 @@ def validate_data(
     source.check_zones()
     schema, path, inferred, notes, looks = _schema(project, base, source, tell)
     there = environment or project.data.validate_.environment
-    _check_columns(project, schema, notes, looks)
+    check_columns(project, schema, notes, looks)
     check_environments(project, schema)
     signs = never_negative(schema) if never_negative is not None else {}
     checker = _checker(project, schema, source, there, signs)
@@ -211,8 +211,9 @@ def _schema(
     return inferred.schema, path, True, inferred.skipped, inferred.looks
 
 
-def _check_columns(project: Project, schema: Schema, left_out: Mapping[str, str], looks: Mapping[str, str]) -> None:
-    """Every column that the project file names must be in the schema."""
+def check_columns(project: Project, schema: Schema, left_out: Mapping[str, str], looks: Mapping[str, str]) -> None:
+    """Every column that the project file names must be in the schema, with a type that fits its role. Raises
+    SchemaMismatch, LabelProblem, with what `left_out` and `looks` know of the column."""
     data, known = project.data, list(schema.columns)
     if data.label.column not in schema.columns:
         raise LabelProblem(

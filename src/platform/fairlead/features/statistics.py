@@ -24,11 +24,13 @@ MAX_DISTINCT = 100_000
 TOP_VALUES = 100
 QUANTILES = ("0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99")
 DEFAULT_PARTS = ("hour", "weekday", "month")
+FREQUENT_SHARE = 0.01
 
 _BINS = 40
 _FINE_BINS = 400
 _FIRST_SAMPLE = 50_000
 _SAMPLE = 20_000
+_KEPT_NUMBERS = 400
 
 
 class StatisticsBuilder:
@@ -170,6 +172,7 @@ class _NumberBuilder(_ColumnBuilder):
         self._sample = BoundedSample(name, _SAMPLE)
         self._histogram = _Histogram(reference.edges if reference is not None else ())
         self._distinct: set[float] = set()
+        self._frequent = _FrequentNumbers()
 
     def update(self, array: pa.Array) -> None:
         self.rows += len(array)
@@ -183,8 +186,10 @@ class _NumberBuilder(_ColumnBuilder):
         self._moments.update(values)
         self._sample.update(values)
         self._histogram.update(values)
+        different, counts = np.unique(values, return_counts=True)
+        self._frequent.update(different, counts)
         if len(self._distinct) < MAX_DISTINCT:
-            self._distinct.update(np.unique(values).tolist())
+            self._distinct.update(different.tolist())
 
     def finish(self) -> ColumnStatistics:
         moments = self._moments
@@ -206,7 +211,37 @@ class _NumberBuilder(_ColumnBuilder):
             quantiles=dict(zip(QUANTILES, quantiles.tolist(), strict=True)),
             edges=edges,
             counts=counts,
+            top=self._frequent.top(moments.count),
         )
+
+
+class _FrequentNumbers:
+    """Numbers that many values are, counted as Misra and Gries (1982), "Finding repeated elements", do: a count is too
+    small by at most one in `_KEPT_NUMBERS` of all values."""
+
+    def __init__(self) -> None:
+        self._counts: dict[float, int] = {}
+        self._lost = 0
+
+    def update(self, different: np.ndarray, counts: np.ndarray) -> None:
+        """Take different numbers and how often each occurred."""
+        if len(counts) > _KEPT_NUMBERS:
+            cut = int(np.partition(counts, -_KEPT_NUMBERS - 1)[-_KEPT_NUMBERS - 1])
+            self._lost += cut
+            different, counts = different[counts > cut], counts[counts > cut] - cut
+        held = self._counts
+        for value, count in zip(different.tolist(), counts.tolist(), strict=True):
+            held[value] = held.get(value, 0) + count
+        if len(held) > _KEPT_NUMBERS:
+            cut = sorted(held.values())[-_KEPT_NUMBERS - 1]
+            self._lost += cut
+            self._counts = {value: count - cut for value, count in held.items() if count > cut}
+
+    def top(self, total: int) -> dict[str, int]:
+        """Those that make `FREQUENT_SHARE` of `total` values, the most frequent first."""
+        found = {value: count + self._lost // 2 for value, count in self._counts.items()}
+        ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        return {repr(value): count for value, count in ordered if count >= FREQUENT_SHARE * total}
 
 
 class _Histogram:

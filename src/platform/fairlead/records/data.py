@@ -69,7 +69,8 @@ class DatasetManifest:
 @dataclass(frozen=True, slots=True)
 class ColumnStatistics:
     """One column in one pass. `edges` and `counts` are a histogram (len(edges) == len(counts) + 1) for numbers;
-    `top` maps the most frequent values to their counts for strings and booleans, `other` counts the rest.
+    `top` maps the most frequent values to their counts for strings and booleans, `other` counts the rest; for numbers
+    `top` has those that at least one in a hundred values is (as `repr` writes them; too small by 0.25 % of all values).
     `parts` holds the same for what is derived from a timestamp (hour, weekday, month) as top/counts."""
 
     name: str

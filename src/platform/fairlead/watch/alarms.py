@@ -2,7 +2,7 @@
 
 The unit is the day. Rows of one day share their weather and their news, so a test that counts rows as independent
 raises an alarm on any day that is a little unlike another, which all days are. Here each feature's day becomes a few
-numbers (`day_summaries`: level, spread, tails, shares, missing), and each number is a channel.
+numbers (`day_channels`: level, spread, tails, shares, missing), and each number is a channel.
 
 **Null hypothesis.** The days of the reference and those that follow are exchangeable; with `groups` (the weekday) days
 of one group are. Nothing is assumed of the distribution of a day's number, nor of channels and features together.

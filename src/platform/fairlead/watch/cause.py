@@ -46,6 +46,12 @@ def other_unit(source: ColumnStatistics, target: ColumnStatistics) -> Cause | No
     return cause_of(explain_numbers(shapes[0], shapes[1]))
 
 
+def default_value(source: ColumnStatistics, target: ColumnStatistics) -> Cause | None:
+    """When one value of the target stands in the place of the source's others, which are as they were."""
+    cause = other_unit(source, target) if target.edges else other_words(source, target)
+    return cause if cause is not None and cause.kind == "default_value" else None
+
+
 def other_words(source: ColumnStatistics, target: ColumnStatistics) -> Cause | None:
     """When the target names the source's values differently."""
     return cause_of(explain_values(Counts(source.top, source.count), Counts(target.top, target.count)))

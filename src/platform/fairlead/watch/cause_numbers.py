@@ -78,12 +78,24 @@ def shape_of_sample(values: Floats) -> Floats:
 
 
 def shape_of_statistics(column: ColumnStatistics) -> Floats | None:
-    """The same from a histogram, in whose bins rows are taken to be spread evenly; None without one."""
+    """The same from a histogram and the frequent values: these stand where they are, other rows are taken to be spread
+    evenly within their bin; None without a histogram."""
     if len(column.edges) < 2 or not sum(column.counts):
         return None
-    below = np.concatenate([[0.0], np.cumsum(column.counts)])
-    levels = (np.arange(LEVELS) + 0.5) / LEVELS * below[-1]
-    return np.asarray(np.interp(levels, below, column.edges))
+    edges, rest = np.array(column.edges), np.array(column.counts, np.float64)
+    values = np.array(sorted(float(value) for value in column.top))
+    counts = np.array([float(column.top[repr(value)]) for value in values.tolist()])
+    bins = np.clip(np.searchsorted(edges, values, "right") - 1, 0, len(rest) - 1)
+    for index, (place, count) in enumerate(zip(bins.tolist(), counts.tolist(), strict=True)):
+        counts[index] = min(count, rest[place])
+        rest[place] -= counts[index]
+    points = np.unique(np.concatenate([edges, values]))
+    spread = np.interp(points, edges, np.concatenate([[0.0], np.cumsum(rest)]))
+    up_to = np.concatenate([[0.0], np.cumsum(counts)])
+    below = spread + up_to[np.searchsorted(values, points, "left")]
+    at_most = spread + up_to[np.searchsorted(values, points, "right")]
+    levels = (np.arange(LEVELS) + 0.5) / LEVELS * at_most[-1]
+    return np.asarray(np.interp(levels, np.stack([below, at_most], axis=1).ravel(), np.repeat(points, 2)))
 
 
 def distance_of_shapes(first: Floats, second: Floats, tolerance: float) -> float:
@@ -189,8 +201,13 @@ def _sign_or_logarithm(source: Floats, target: Floats, tolerance: float, as_is: 
 def _replaced(source: Floats, target: Floats, tolerance: float) -> Iterator[Explanation]:
     """One value in the place of others: a default value, or a bound at which values were cut off."""
     values, runs = np.unique(target, return_counts=True)
-    value = float(values[int(np.argmax(runs))])
-    of_target, of_source = float(runs.max()) / len(target), float((source == value).mean())
+    before = np.searchsorted(source, values, "right") - np.searchsorted(source, values, "left")
+    most = int(np.argmax(runs / len(target) - before / len(source)))
+    value, of_target, of_source = (
+        float(values[most]),
+        float(runs[most] / len(target)),
+        float(before[most] / len(source)),
+    )
     share = (of_target - of_source) / max(1e-9, 1 - of_source)
     if share < _SURGE or of_source > _RARE * of_target:
         return

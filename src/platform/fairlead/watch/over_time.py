@@ -11,7 +11,7 @@ from fairlead.features.hashing import stable_hash
 from fairlead.features.instants import wall_clock_array
 from fairlead.records.drift import DriftAlarm, DriftOverTime
 from fairlead.watch.alarms import ChannelAlarm, ChannelWatch, threshold
-from fairlead.watch.day_summaries import Profile, profile_of
+from fairlead.watch.day_channels import Channels, channels_of
 from fairlead.watch.leaning import novelties
 
 Floats = NDArray[np.float64]
@@ -52,33 +52,33 @@ def watch_days(
     boundary = int(until.astype("datetime64[D]").astype(np.int64))
     before = int((found.days < boundary).sum())
     warnings = _too_few(before, len(found.days) - before, same_weekday)
-    profiles: dict[str, Profile] = {}
-    summaries: dict[str, Floats] = {}
+    watched: dict[str, Channels] = {}
+    measured: dict[str, Floats] = {}
     for name, kind in kinds.items():
         column = rows[name].combine_chunks() if name in rows.column_names else pa.nulls(rows.num_rows)
         reference = np.concatenate([found.rows(i) for i in range(before)]) if before else np.empty(0, np.int64)
-        profile = profile_of(column.take(pa.array(reference)), kind)
-        if profile is None:
+        channels = channels_of(column.take(pa.array(reference)), kind)
+        if channels is None:
             warnings.append(f"{name} has no value in the reference, and is not watched")
             continue
-        profiles[name] = profile
-        summaries[name] = _summaries(found, column, profile, least_rows)
-    channels = sum(len(profile.channels) for profile in profiles.values())
-    level = threshold(max(1, channels), false_alarms_per_month)
+        watched[name] = channels
+        measured[name] = _measured(found, column, channels, least_rows)
+    number = sum(len(channels.names) for channels in watched.values())
+    level = threshold(max(1, number), false_alarms_per_month)
     alarms: list[DriftAlarm] = []
     if not any(text.startswith("only") for text in warnings):
-        for name, profile in profiles.items():
+        for name, channels in watched.items():
             weekday = name in same_weekday
-            alarm = _alarm_of(name, profile, summaries[name], found, before, level, weekday)
+            alarm = _alarm_of(name, channels, measured[name], found, before, level, weekday)
             alarms += [alarm] if alarm is not None else []
     return DriftOverTime(
         reference=_span(found.days[:before]),
         reference_days=before,
         days=len(found.days) - before,
-        features=len(profiles),
+        features=len(watched),
         budget=false_alarms_per_month,
         threshold=level,
-        same_weekday=tuple(name for name in same_weekday if name in profiles),
+        same_weekday=tuple(name for name in same_weekday if name in watched),
         alarms=tuple(sorted(alarms, key=lambda one: (one.day, -one.evidence, one.feature))),
         warnings=tuple(warnings),
     )
@@ -103,21 +103,21 @@ def _too_few(before: int, after: int, same_weekday: Sequence[str]) -> list[str]:
     return []
 
 
-def _summaries(found: _Days, column: pa.Array, profile: Profile, least_rows: int) -> Floats:
-    result = np.full((len(found.days), len(profile.channels)), np.nan)
+def _measured(found: _Days, column: pa.Array, channels: Channels, least_rows: int) -> Floats:
+    result = np.full((len(found.days), len(channels.names)), np.nan)
     for index in range(len(found.days)):
         rows = found.rows(index)
         if len(rows) >= least_rows:
-            result[index] = profile.of(column.take(pa.array(rows)))
+            result[index] = channels.of(column.take(pa.array(rows)))
     return result
 
 
 def _alarm_of(
-    name: str, profile: Profile, summaries: Floats, found: _Days, before: int, level: float, weekday: bool
+    name: str, channels: Channels, measured: Floats, found: _Days, before: int, level: float, weekday: bool
 ) -> DriftAlarm | None:
     """The first alarm of a feature, with what came after."""
     groups = (found.days + 3) % 7 if weekday else np.zeros(len(found.days), np.int64)
-    new, _ = novelties(summaries, before, groups)
+    new, _ = novelties(measured, before, groups)
     watch = ChannelWatch(new[:before], level, groups[:before].tolist(), seed=stable_hash(name))
     first: ChannelAlarm | None = None
     days: list[int] = []
@@ -128,10 +128,10 @@ def _alarm_of(
             first = first or max(raised, key=lambda alarm: alarm.evidence)
     if first is None:
         return None
-    channel = profile.channels[first.channel]
+    channel = channels.names[first.channel]
     since, day = before + first.since, before + first.day
-    usual = float(np.nanmean(summaries[:before, first.channel]))
-    now = float(np.nanmean(summaries[since : day + 1, first.channel]))
+    usual = float(np.nanmean(measured[:before, first.channel]))
+    now = float(np.nanmean(measured[since : day + 1, first.channel]))
     return DriftAlarm(
         feature=name,
         day=_day(found.days[day]),

@@ -3,6 +3,11 @@
 A distance alone convicts nobody: temperatures in September differ from those of January to June, and a model trained
 well is not to blame. `compare` says how far live rows are from one model's training rows. `attribute` holds the two
 models of a rollout against the same live rows and names what is the candidate's own fault.
+
+A cause is looked for only beyond the bound. So the chance that anything at all is said of live rows that are like the
+training rows, a default value included, is at most `spec.false_alarm`, whatever the distributions (the bounds of
+`distance`; rows drawn independently). Live rows that differ honestly are said to differ; a default value is named for
+them only where the rest of the values are as in training, which a season does not leave them.
 """
 
 from collections.abc import Sequence
@@ -10,7 +15,7 @@ from dataclasses import dataclass
 
 from fairlead.records.data import SkewFinding, Statistics
 from fairlead.spec.watch import Skew
-from fairlead.watch.cause import Cause, find_cause
+from fairlead.watch.cause import Cause, default_value, find_cause
 from fairlead.watch.distance import (
     CYCLES,
     MISSING,
@@ -22,6 +27,7 @@ from fairlead.watch.distance import (
 )
 
 _ABSENT = 0.99
+_AGAINST = "against training, live values are"
 
 
 def compare(live: Statistics, reference: Statistics, spec: Skew, digest: str) -> tuple[SkewFinding, ...]:
@@ -61,14 +67,16 @@ def attribute(
     with the champion's by likelihood instead, see `distance.leaning`.)
 
     3. They fit the champion's training rows; or the candidate's rows are the champion's with a change that no season
-    makes (hours moved, another unit, other names of values), so that the champion is right but for the season.
+    makes (hours moved, another unit, other names of values, one value in the place of others), so that the champion is
+    right but for the season.
 
     Where live rows fit neither, both findings are `skewed`: drift, to be told but not held against the candidate."""
     if live_for_candidate.rows < spec.min_rows:
         return ()
     of_champion = {(d.feature, d.part): d for d in distances(live_for_champion, champion)}
     of_candidate = distances(live_for_candidate, candidate)
-    judge = _Judge(live_for_candidate, champion, candidate, spec, _delta(spec, (*of_champion.values(), *of_candidate)))
+    delta = _delta(spec, (*of_champion.values(), *of_candidate))
+    judge = _Judge(live_for_champion, live_for_candidate, champion, candidate, spec, delta)
     findings: list[SkewFinding] = []
     for one in of_candidate:
         theirs = of_champion.get((one.feature, one.part))
@@ -98,6 +106,7 @@ class _Verdict:
 class _Judge:
     """Tells a candidate's own skew from drift."""
 
+    live_for_champion: Statistics
     live: Statistics
     champion: Statistics
     candidate: Statistics
@@ -112,7 +121,9 @@ class _Judge:
         """The candidate's distance `one` beside the champion's `theirs`."""
         outside, champion_outside = one.value > self.bound(one), theirs.value > self.bound(theirs)
         if not outside:
-            champion_why = theirs.unfit or (theirs.what if champion_outside else "as in its training rows")
+            champion_why = theirs.unfit or (
+                self._of_champion(theirs) if champion_outside else "as in its training rows"
+            )
             return _Verdict(False, champion_outside and not theirs.unfit, one.unfit or "as in training", champion_why)
         cause = self._cause(one)
         excess = one.value - theirs.value
@@ -123,13 +134,14 @@ class _Judge:
         if not apart:
             if one.unfit:
                 return _Verdict(False, False, one.unfit, theirs.unfit or one.unfit)
-            why = f"{one.what}; nearly as far from the champion's training rows ({theirs.value:.3f}): drift"
-            return _Verdict(
-                champion_outside, champion_outside, why, theirs.what if champion_outside else "as in training"
-            )
+            told = _with_default(one, self.live, self.candidate)
+            why = f"{told}; nearly as far from the champion's training rows ({theirs.value:.3f}): drift"
+            champion_why = self._of_champion(theirs) if champion_outside else "as in training"
+            return _Verdict(champion_outside, champion_outside, why, champion_why)
         if champion_outside and cause is None:
-            why = f"{one.what}; does not fit the champion's training rows either ({theirs.value:.3f}): drift"
-            return _Verdict(True, True, why, theirs.what)
+            told = _with_default(one, self.live, self.candidate)
+            why = f"{told}; does not fit the champion's training rows either ({theirs.value:.3f}): drift"
+            return _Verdict(True, True, why, self._of_champion(theirs))
         named = f"; against the champion's training rows, the candidate's are {cause.text}" if cause else ""
         champion_why = "as in its training rows"
         if champion_outside:
@@ -147,6 +159,9 @@ class _Judge:
                 False, False, f"{one.what}; the champion does not have it, so nothing tells it from drift", ""
             )
         return _Verdict(False, False, one.unfit or "as in training", "")
+
+    def _of_champion(self, theirs: Distance) -> str:
+        return _with_default(theirs, self.live_for_champion, self.champion)
 
     def _leans_to_champion(self, one: Distance, needed: float) -> bool:
         """For a cyclic part whose training rows were moved: do live rows side with the champion's beyond chance?"""
@@ -169,12 +184,20 @@ def _plain(
     if one.unfit or one.value <= bound:
         return _finding(one, digest, bound, False, one.unfit or "as in training")
     column = live.columns.get(one.feature)
-    cause = None
-    # Numbers of one month span less than those of a year, which looks like another unit: only attribution can tell.
-    if column is not None and one.part != MISSING and not column.edges:
-        cause = find_cause(reference.columns[one.feature], column, one.part)
-    why = f"{one.what}; against training, live values are {cause.text}" if cause else one.what
-    return _finding(one, digest, bound, True, why)
+    if column is None or one.part == MISSING or column.edges:
+        # Numbers of one month span less than those of a year, which looks like another unit: only attribution can tell.
+        return _finding(one, digest, bound, True, _with_default(one, live, reference))
+    cause = find_cause(reference.columns[one.feature], column, one.part)
+    return _finding(one, digest, bound, True, one.what if cause is None else f"{one.what}; {_AGAINST} {cause.text}")
+
+
+def _with_default(one: Distance, live: Statistics, reference: Statistics) -> str:
+    """What differs, and the default value that live rows have where training rows had others."""
+    column = live.columns.get(one.feature)
+    if one.part or column is None:
+        return one.what
+    cause = default_value(reference.columns[one.feature], column)
+    return one.what if cause is None else f"{one.what}; {_AGAINST} {cause.text}"
 
 
 def _finding(one: Distance, digest: str, bound: float, skewed: bool, why: str) -> SkewFinding:

@@ -1,5 +1,6 @@
 """Bringing servers up on this machine, finding them again, and speaking to them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from fairlead.wiring.processes import port_is_free
 
 _START_SECONDS = 90.0
 _FOLLOW_SECONDS = 60.0
+_STOP_SECONDS = 30.0
 # Servers outlive the command that started them. Held here so that Python does not take them for forgotten children.
 _STARTED: list[subprocess.Popen[bytes]] = []
 
@@ -156,14 +158,24 @@ def await_applied(servers: ServingClient, release: Release, clock: Clock | None 
 
 
 def stop_serving(context: Context) -> bool:
-    """Stop the server process that was started here. Ray's applications stop with `fairlead down`'s Ray."""
+    """Stop the server process that was started here; one that this process started itself has ended then. Ray's
+    applications stop with `fairlead down`'s Ray."""
     state = read_state(context)
     if state is None:
         return False
     if state.pid is not None and _alive(state.pid):
         os.kill(state.pid, signal.SIGTERM)
+    _await_child(state.pid)
     state_file(context).unlink(missing_ok=True)
     return True
+
+
+def _await_child(pid: int | None) -> None:
+    """Nobody else can: a child that nobody waits for stays in the table of processes until its parent ends."""
+    for process in [child for child in _STARTED if child.pid == pid]:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+            _STARTED.remove(process)
 
 
 def _start_on_ray(context: Context, release: Release) -> str:

@@ -13,7 +13,16 @@ allowed by name.
 
 from fairlead.data.leaks.collect import FirstLook, SecondLook
 from fairlead.data.leaks.features import scan_leaks
-from fairlead.data.leaks.findings import rank, refuse_leaks, told_leaks
+from fairlead.data.leaks.findings import NEAR_KINDS, rank, refuse_leaks, told_leaks
 from fairlead.data.leaks.presence import MissingCounts
 
-__all__ = ["FirstLook", "MissingCounts", "SecondLook", "rank", "refuse_leaks", "scan_leaks", "told_leaks"]
+__all__ = [
+    "NEAR_KINDS",
+    "FirstLook",
+    "MissingCounts",
+    "SecondLook",
+    "rank",
+    "refuse_leaks",
+    "scan_leaks",
+    "told_leaks",
+]

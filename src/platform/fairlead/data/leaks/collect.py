@@ -180,6 +180,8 @@ class SecondLook:
         split = self._project.data.split.by
         names = [name for name in self._project.features.names() if name not in self._project.features.image]
         for side in (2, 1):
+            if not self._samples[side]:
+                continue
             other = self.sample(side)
             columns = [[table[name].combine_chunks() for name in (*names, LABEL)] for table in (train, other)]
             twins = find_twins(columns[0], columns[1])

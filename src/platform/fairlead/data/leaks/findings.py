@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from fairlead.errors import LeakFound
 from fairlead.records.data import LeakFinding
 
-_NEAR_KINDS = ("strength", "known with the label", "difference", "combination")
+NEAR_KINDS = ("strength", "known with the label", "difference", "combination")
 
 
 class Findings:
@@ -53,7 +53,7 @@ def refuse_leaks(findings: Sequence[LeakFinding]) -> None:
 def told_leaks(findings: Sequence[LeakFinding]) -> tuple[str, ...]:
     """What is worth a warning though nothing is refused: findings that are no scores near their bound, and allowances
     without a reason."""
-    told = [f"{f.feature}: {f.why}" for f in findings if not f.severe and f.kind not in _NEAR_KINDS]
+    told = [f"{f.feature}: {f.why}" for f in findings if not f.severe and f.kind not in NEAR_KINDS]
     bare = sorted({f.feature for f in findings if f.severe and f.allowed and not f.reason})
     if bare:
         told.append(f"data.leaks.allow gives no reason for {', '.join(bare)}: write it as {{name: reason}}")

@@ -63,8 +63,9 @@ def agreement(hashes: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             total = matrix.sum(axis=0, dtype=np.uint64)
             but_one = [_equal_pairs(total - column) for column in matrix]
-        twins = sum(but_one) - (len(matrix) - 1) * _equal_pairs(total)
+        exact = _equal_pairs(total)
         for index, column in enumerate(matrix):
+            twins = sum(but_one) - but_one[index] - (len(matrix) - 2) * exact  # those that agree in this column, too
             result[which, index] = (max(_equal_pairs(column) - twins, 0.0) + 1) / pairs
     return np.minimum(result, 1.0)
 

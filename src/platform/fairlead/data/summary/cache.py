@@ -12,7 +12,8 @@ MAX_BYTES = 1024 * 2**20
 
 
 class SummaryCache:
-    """A folder of the project's local state: one file each, replaced whole. What cannot be read is made again."""
+    """A folder of the project's local state: one file each, replaced whole, its digest before it. What cannot be read,
+    or is not what was written, is made again."""
 
     def __init__(self, base: Path, question: str) -> None:
         self.folder = base / FOLDER
@@ -26,7 +27,10 @@ class SummaryCache:
     def get(self, digest: str) -> TableSummary | None:
         """The summary of the file with this content, None when there is none."""
         try:
-            summary = TableSummary.from_json(self._path(digest).read_bytes())
+            written, _, content = self._path(digest).read_bytes().partition(b"\n")
+            if written != _digest(content):
+                return None
+            summary = TableSummary.from_json(content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         self.found += 1
@@ -36,7 +40,8 @@ class SummaryCache:
         """Keep it. A read-only project folder costs time, not correctness."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._path(digest), summary.to_json())
+            content = summary.to_json()
+            write_atomic(self._path(digest), _digest(content) + b"\n" + content)
         except OSError:
             pass
 
@@ -52,3 +57,7 @@ class SummaryCache:
                 total -= size
         except OSError:
             pass
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

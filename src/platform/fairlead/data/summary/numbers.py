@@ -1,14 +1,15 @@
 """Numbers and points in time of one column: exact moments, quantiles, different and frequent values."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fairlead.data.summary.distinct import DistinctSketch, hash_numbers
+from fairlead.data.summary.column import ColumnSummary
+from fairlead.data.summary.distinct import hash_numbers
 from fairlead.data.summary.draw import Draw
-from fairlead.data.summary.frequent import FrequentItems, most_frequent
+from fairlead.data.summary.frequent import most_frequent
 from fairlead.data.summary.moments import ExactMoments
 from fairlead.data.summary.quantiles import QuantileSketch
 
@@ -16,19 +17,15 @@ _COUNTABLE_RANGE = 65_536
 _EXACT_FLOAT = 2.0**53
 
 
-class NumberSummary:
+class NumberSummary(ColumnSummary):
     """A column of type int, float or timestamp (microseconds since 1970). `missing` counts null and NaN; infinite
     numbers are counted and left out of everything else."""
 
     def __init__(self, kind: str, seed: int = 0) -> None:
-        self.kind = kind
-        self.rows = 0
-        self.missing = 0
+        super().__init__(kind)
         self.infinite = 0
         self.moments = ExactMoments()
         self.quantiles = QuantileSketch(seed)
-        self.distinct = DistinctSketch()
-        self.frequent = FrequentItems()
 
     @property
     def count(self) -> int:
@@ -36,7 +33,7 @@ class NumberSummary:
         return self.rows - self.missing - self.infinite
 
     @classmethod
-    def of(cls, array: pa.Array, kind: str, draw: Draw, seed: int) -> "NumberSummary":
+    def of(cls, array: pa.Array, kind: str, draw: Draw, seed: int) -> Self:
         """Of one batch."""
         made = cls(kind, seed)
         made.rows = len(array)
@@ -92,45 +89,27 @@ class NumberSummary:
             self.frequent.exact = False
             self.frequent.variance += float(counts.sum()) * 4.0**level
 
-    def merge(self, other: "NumberSummary") -> None:
+    def merge(self, other: Self) -> None:
         """Add what `other` saw."""
         if other.kind == "float":
             self.kind = "float" if self.kind == "int" else self.kind
-        self.rows += other.rows
-        self.missing += other.missing
+        super().merge(other)
         self.infinite += other.infinite
         self.moments.merge(other.moments)
         self.quantiles.merge(other.quantiles)
-        self.distinct.merge(other.distinct)
-        self.frequent.merge(other.frequent)
-
-    @property
-    def num_distinct(self) -> tuple[int, float]:
-        """(different values, one standard error as a share; 0: exact)."""
-        if self.frequent.exact:
-            return len(self.frequent.counts), 0.0
-        return min(self.distinct.estimate, self.count), self.distinct.relative_error
 
     def to_value(self) -> dict[str, Any]:
         """JSON."""
-        counts = {"kind": self.kind, "rows": self.rows, "missing": self.missing, "infinite": self.infinite}
-        return {
-            **counts,
-            "moments": self.moments.to_value(),
-            "quantiles": self.quantiles.to_value(),
-            "distinct": self.distinct.to_value(),
-            "frequent": self.frequent.to_value(),
-        }
+        own = {"infinite": self.infinite, "moments": self.moments.to_value(), "quantiles": self.quantiles.to_value()}
+        return super().to_value() | own
 
     @classmethod
-    def from_value(cls, value: dict[str, Any]) -> "NumberSummary":
+    def from_value(cls, value: dict[str, Any]) -> Self:
         """What `to_value` gave."""
-        made = cls(value["kind"])
-        made.rows, made.missing, made.infinite = value["rows"], value["missing"], value["infinite"]
+        made = super().from_value(value)
+        made.infinite = value["infinite"]
         made.moments = ExactMoments.from_value(value["moments"])
         made.quantiles = QuantileSketch.from_value(value["quantiles"])
-        made.distinct = DistinctSketch.from_value(value["distinct"])
-        made.frequent = FrequentItems.from_value(value["frequent"])
         return made
 
 

@@ -1,38 +1,30 @@
 """Strings and booleans of one column, and blocks of numbers: values, lengths, different ones."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fairlead.data.summary.distinct import DistinctSketch, hash_texts
+from fairlead.data.summary.column import ColumnSummary
+from fairlead.data.summary.distinct import hash_texts
 from fairlead.data.summary.draw import Draw
-from fairlead.data.summary.frequent import FrequentItems, most_frequent
+from fairlead.data.summary.frequent import most_frequent
 
 _LONG_TEXT = 4096
 
 
-class ValueSummary:
+class ValueSummary(ColumnSummary):
     """A column of type string or bool; of other types ("tensor", "other") only presence and lengths.
 
     `lengths` are characters of a text, items of a list: (shortest, sum, longest); None where nothing has a length."""
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.rows = 0
-        self.missing = 0
+        super().__init__(kind)
         self.lengths: tuple[int, int, int] | None = None
-        self.distinct = DistinctSketch()
-        self.frequent = FrequentItems()
-
-    @property
-    def count(self) -> int:
-        """Present values."""
-        return self.rows - self.missing
 
     @classmethod
-    def of(cls, array: pa.Array, kind: str, draw: Draw) -> "ValueSummary":
+    def of(cls, array: pa.Array, kind: str, draw: Draw) -> Self:
         """Of one batch."""
         made = cls(kind)
         made.rows, made.missing = len(array), array.null_count
@@ -70,42 +62,22 @@ class ValueSummary:
         self.frequent.add_rest(int(counts.sum() - taken.sum()), cut)
         self.distinct.add_many(hash_array(texts))
 
-    def merge(self, other: "ValueSummary") -> None:
+    def merge(self, other: Self) -> None:
         """Add what `other` saw."""
-        self.rows += other.rows
-        self.missing += other.missing
+        super().merge(other)
         if other.lengths is not None:
             low, total, high = self.lengths or (other.lengths[0], 0, other.lengths[2])
             self.lengths = min(low, other.lengths[0]), total + other.lengths[1], max(high, other.lengths[2])
-        self.distinct.merge(other.distinct)
-        self.frequent.merge(other.frequent)
-
-    @property
-    def num_distinct(self) -> tuple[int, float]:
-        """(different values, one standard error as a share; 0: exact)."""
-        if self.frequent.exact:
-            return len(self.frequent.counts), 0.0
-        return min(self.distinct.estimate, self.count), self.distinct.relative_error
 
     def to_value(self) -> dict[str, Any]:
         """JSON."""
-        return {
-            "kind": self.kind,
-            "rows": self.rows,
-            "missing": self.missing,
-            "lengths": None if self.lengths is None else list(self.lengths),
-            "distinct": self.distinct.to_value(),
-            "frequent": self.frequent.to_value(),
-        }
+        return super().to_value() | {"lengths": None if self.lengths is None else list(self.lengths)}
 
     @classmethod
-    def from_value(cls, value: dict[str, Any]) -> "ValueSummary":
+    def from_value(cls, value: dict[str, Any]) -> Self:
         """What `to_value` gave."""
-        made = cls(value["kind"])
-        made.rows, made.missing = value["rows"], value["missing"]
+        made = super().from_value(value)
         made.lengths = None if value["lengths"] is None else tuple(value["lengths"])
-        made.distinct = DistinctSketch.from_value(value["distinct"])
-        made.frequent = FrequentItems.from_value(value["frequent"])
         return made
 
 

@@ -1,7 +1,11 @@
-"""A day of a feature in a few numbers, whose order from day to day is what `alarms` watches.
+"""What is watched of a feature day by day: a few channels, whose order from day to day is what `alarms` looks at.
 
-The numbers are functions that the reference fixes beforehand: where its quantiles lie, which values are frequent. Each
-is a mean over the day's rows, so a day of more rows is measured more exactly, not differently.
+A channel is a mean over the day's rows of a function that the reference fixes beforehand: the rank of a number among
+the reference's, whether a value is one of its frequent ones. A day of more rows is measured more exactly, not
+differently, and days can be exchanged, which is what the proof in `alarms` rests on.
+
+This is not what `fairlead.data.summary` does. Its sketches describe rows without a reference and can be merged; a
+channel read off them would carry their error, another one each day, into an order that must follow from the rows alone.
 """
 
 from collections.abc import Mapping
@@ -18,7 +22,7 @@ from fairlead.features.instants import part_array, wall_clock_array
 
 Floats = NDArray[np.float64]
 
-NUMBER_CHANNELS = ("level", "spread", "low tail", "high tail", "missing")
+NAMES_OF_NUMBERS = ("level", "spread", "low tail", "high tail", "missing")
 _TAIL = 0.05
 _TOP = 4
 _LEVELS = 201
@@ -26,15 +30,15 @@ _PARTS_OF_DAY = ("00-06 h", "06-12 h", "12-18 h", "18-24 h")
 
 
 @dataclass(frozen=True, slots=True)
-class NumberProfile:
+class NumberChannels:
     """Ranks of numbers among those of the reference: `quantiles` [L] ascending."""
 
     quantiles: Floats
 
     @property
-    def channels(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """What `of` measures."""
-        return NUMBER_CHANNELS
+        return NAMES_OF_NUMBERS
 
     def of(self, array: pa.Array) -> Floats:
         """[5]; NaN without rows, and but for the missing share without a value."""
@@ -42,7 +46,7 @@ class NumberProfile:
         values = np.empty(0) if pa.types.is_null(array.type) else numbers_of_array(array, "")
         values = values[np.isfinite(values)]
         if not len(values):
-            return np.append(np.full(len(NUMBER_CHANNELS) - 1, np.nan), 1.0 if rows else np.nan)
+            return np.append(np.full(len(NAMES_OF_NUMBERS) - 1, np.nan), 1.0 if rows else np.nan)
         return np.append(parts_of(self.ranks(values)).mean(axis=1), 1 - len(values) / rows)
 
     def ranks(self, values: Floats) -> Floats:
@@ -53,19 +57,19 @@ class NumberProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class ValueProfile:
+class ValueChannels:
     """The most frequent values of the reference, and which values it had at all."""
 
     top: tuple[str, ...]
     known: frozenset[str]
 
     @property
-    def channels(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """What `of` measures."""
         return (*(f"share of {value!r}" for value in self.top), "new values", "missing")
 
     def of(self, array: pa.Array) -> Floats:
-        """[len(channels)]; NaN without rows, and but for the missing share without a value."""
+        """[len(names)]; NaN without rows, and but for the missing share without a value."""
         rows = len(array)
         if not rows:
             return np.full(len(self.top) + 2, np.nan)
@@ -78,11 +82,11 @@ class ValueProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class ClockProfile:
+class ClockChannels:
     """Hours of the day, in quarters."""
 
     @property
-    def channels(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """What `of` measures."""
         return (*_PARTS_OF_DAY, "missing")
 
@@ -97,7 +101,7 @@ class ClockProfile:
         return np.append(shares, 1 - len(clock) / len(array))
 
 
-Profile = NumberProfile | ValueProfile | ClockProfile
+Channels = NumberChannels | ValueChannels | ClockChannels
 
 
 def parts_of(ranks: Floats) -> Floats:
@@ -105,17 +109,17 @@ def parts_of(ranks: Floats) -> Floats:
     return np.stack([ranks, np.abs(2 * ranks - 1), ranks < _TAIL, ranks > 1 - _TAIL]).astype(np.float64)
 
 
-def profile_of(array: pa.Array, kind: str) -> Profile | None:
+def channels_of(array: pa.Array, kind: str) -> Channels | None:
     """What the reference's rows of a feature fix; None for kinds without one, and without a value."""
     if pa.types.is_null(array.type):
         return None
     if kind in ("int", "float"):
         values = numbers_of_array(array, "")
         values = values[np.isfinite(values)]
-        return NumberProfile(np.quantile(values, np.linspace(0, 1, _LEVELS))) if len(values) else None
+        return NumberChannels(np.quantile(values, np.linspace(0, 1, _LEVELS))) if len(values) else None
     if kind in ("string", "bool"):
         found = pc.value_counts(category_array(array).drop_null()).to_pylist()
         ordered = sorted(found, key=lambda item: (-item["counts"], item["values"]))
         top = tuple(item["values"] for item in ordered[:_TOP])
-        return ValueProfile(top, frozenset(item["values"] for item in ordered)) if top else None
-    return ClockProfile() if kind == "timestamp" else None
+        return ValueChannels(top, frozenset(item["values"] for item in ordered)) if top else None
+    return ClockChannels() if kind == "timestamp" else None
