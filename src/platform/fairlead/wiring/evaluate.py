@@ -4,7 +4,7 @@ import json
 import shutil
 import statistics
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,26 +50,11 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
 
     progress("calibrating", 0.05)
     predictor = Predictor.of_draft(folder)
-    validation = data.table("validation")
-    raw_validation = predictor.predict_table(validation)
-    validation_labels = validation[LABEL].to_numpy()
-    validation_weights = row_weights(validation)
-    calibration = fit_calibration(
-        spec.calibration, raw_validation.logits, validation_labels, manifest.task, validation_weights
-    )
-    validation_scores = calibration.apply(raw_validation.logits)
-    threshold = None
-    if manifest.task == "binary":
-        threshold = choose_threshold(spec.threshold, validation_scores, validation_labels, validation_weights)
-    slices = {name: column_values(validation, name) for name in slice_columns(context, data)}
-    noise = measure_noise(
-        folder, validation, raw_validation.logits, calibration,
-        threshold=threshold, slices=slices, min_rows=spec.slices.min_rows,
-    )  # fmt: skip
+    chosen = choose_on_validation(context, data, folder, predictor)
 
     progress("scoring the test split", 0.2)
     test = data.table("test")
-    scores = calibration.apply(predictor.predict_table(test).logits)
+    scores = chosen.calibration.apply(predictor.predict_table(test).logits)
     champion = champion_bundle(context)
     champion_scores, champion_why = score_with_champion(champion, test)
 
@@ -80,7 +65,7 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         classes=manifest.label_classes,
         scores=scores,
         labels=test[LABEL].to_numpy(),
-        threshold=threshold,
+        threshold=chosen.threshold,
         weights=row_weights(test),
         slices={name: column_values(test, name) for name in slice_columns(context, data)},
         baseline_data=baseline_data(context, data, test) if spec.baselines else None,
@@ -90,19 +75,19 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         champion_threshold=champion.bundle.signature.threshold if champion else None,
         latency_ms=single_row_latency_ms(predictor, test),
         size_mb=(folder / "model.onnx").stat().st_size / 1e6,
-        calibration=calibration_facts(calibration, raw_validation.logits, validation_labels, validation_weights),
+        calibration=chosen.facts,
     )
     result = evaluate(request)
 
     progress("sealing the bundle", 0.95)
-    sealed = seal_draft(context, data, folder, result, calibration, threshold, noise)
+    sealed = seal_draft(context, data, folder, result, chosen.calibration, chosen.threshold, chosen.noise)
     uri = publish(context.store, sealed.folder, context.project.project)
     facts: dict[str, Any] = {
         "bundle_uri": uri,
         "digest": sealed.digest,
         "passed": result.passed,
-        "retraining_noise": noise.retraining,
-        "numeric_noise": noise.numeric,
+        "retraining_noise": chosen.noise.retraining,
+        "numeric_noise": chosen.noise.numeric,
         "gates": [to_value(gate) for gate in result.gates],
         "roc": roc_points(result),
         "confusion": {"labels": list(result.classes), "matrix": [list(row) for row in result.confusion]},
@@ -118,6 +103,36 @@ def run_evaluate(context: Context, progress: StepProgress, fingerprint: str, dra
         ),
         seed=spec.seed,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the validation split decides: calibration, with what it changed there (`facts`), the threshold (binary
+    only), and how far models differ that ought to be alike."""
+
+    calibration: Calibration
+    facts: dict[str, float]
+    threshold: float | None
+    noise: NoiseFloor
+
+
+def choose_on_validation(context: Context, data: PreparedData, folder: Path, predictor: Predictor) -> Chosen:
+    """Fit the calibration, choose the threshold and measure the noise floor of the draft in `folder`."""
+    spec, task = context.project.evaluate, data.manifest.task
+    rows = data.table("validation")
+    logits = predictor.predict_table(rows).logits
+    labels, weights = rows[LABEL].to_numpy(), row_weights(rows)
+    calibration = fit_calibration(spec.calibration, logits, labels, task, weights)
+    threshold = None
+    if task == "binary":
+        threshold = choose_threshold(spec.threshold, calibration.apply(logits), labels, weights)
+    noise = measure_noise(
+        folder, rows, logits, calibration,
+        threshold=threshold,
+        slices={name: column_values(rows, name) for name in slice_columns(context, data)},
+        min_rows=spec.slices.min_rows,
+    )  # fmt: skip
+    return Chosen(calibration, calibration_facts(calibration, logits, labels, weights), threshold, noise)
 
 
 def headline(result: Evaluation) -> str:
