@@ -10,6 +10,7 @@ import pytest
 
 from fairlead.data.leaks import scan_leaks
 from fairlead.data.leaks.fitted import Moments, encoded_label, filled_before_split, scaled_before_split
+from fairlead.data.leaks.repeats import Repeats
 from fairlead.data.leaks.rows import entity_overlap, find_twins
 from fairlead.data.prepare import PrepareResult, prepare_data
 from fairlead.errors import LeakFound
@@ -90,6 +91,41 @@ def test_identifiers_are_told_and_amounts_that_are_all_different_are_not() -> No
     }
     found = scan(table, labels, {"numeric": ["order", "income"], "categorical": ["token", "city"]})
     assert found == {("order", "identifier", False), ("token", "identifier", False)}
+
+
+def test_values_that_stand_twice_are_no_identifier_though_a_sample_seldom_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlead.data.leaks.collect.TRAIN_ROWS", 3000)
+    rows, rng = 120_000, np.random.default_rng(7)
+    table = base_table(rng, rows)
+    twice = rng.permutation(np.repeat(np.arange(60_000), 2))
+    table |= {"twice": twice, "order": rng.permutation(rows), "pair": np.char.add("p", twice.astype(str))}
+    table["token"] = np.char.add("t", np.arange(rows).astype(str))
+    features = {"numeric": ["amount", "twice", "order"], "categorical": ["pair", "token", "plan"]}
+    (tmp_path / "raw").mkdir()
+    pq.write_table(pa.table(table), tmp_path / "raw" / "rows.parquet")
+    data = {"source": "raw", "label": {"column": "churned"}, "time": "at", "split": {"by": "time"}}
+    project = Project.model_validate({"project": "churn", "data": data, "features": features})
+    found = prepare_data(project, tmp_path, tmp_path / "out").leaks
+    assert {finding.feature for finding in found if finding.kind == "identifier"} == {"order", "token"}
+
+
+def test_repeats_are_counted_over_all_rows_and_only_as_long_as_it_matters() -> None:
+    rows = 200_000
+    columns = {
+        "own": np.arange(rows),
+        "twice": np.arange(rows) // 2,
+        "late": np.concatenate([np.arange(rows // 2), np.zeros(rows // 2, np.int64)]),
+        "few": [f"city {i % 50}" for i in range(rows)],
+        "share": np.arange(rows) / rows,
+    }
+    repeats = Repeats(columns, rows)
+    for batch in pa.table(columns).to_batches(max_chunksize=20_000):
+        repeats.take(batch)
+    assert repeats.names() == {"twice", "late", "few"}
+    assert "own" in repeats._sketches
+    assert "few" not in repeats._sketches, "known after the first batch"
 
 
 def test_a_running_number_is_told_in_a_split_by_time_only(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The profile: true facts, warnings about what is wrong and none about what is not, two sets beside each other."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,36 @@ def test_the_page_is_small_whole_and_escaped(base: Path) -> None:
     for title in ("Overview", "Columns", "Label", "Drift by month", "Missing", "Distributions"):
         assert f">{title}<" in page
         assert title in words
+
+
+@pytest.mark.parametrize("number", [200, 2000, 20_000])
+def test_any_number_of_columns_fits_the_page_which_says_what_is_not_drawn(number: int, base: Path) -> None:
+    profile = profile_of(base)
+    first = next(column for column in profile.columns if column.name == "y")
+    more = tuple(first.model_copy(update={"name": f"column <{place}>"}) for place in range(number))
+    wide = profile.model_copy(update={"columns": (*more, *profile.columns)})
+    report = profile_report(wide)
+    page = render_html(report)
+    assert len(page.encode()) <= MAX_BYTES <= 300_000
+    assert "left out: the page is limited" not in page, "it has its end"
+    said = re.search(r"([0-9]+) of ([0-9,]+) columns are drawn.*Not drawn: ([^.]*)\. All columns: (.*?)\.", page)
+    assert said is not None
+    drawn = int(said[1])
+    assert said[2] == f"{len(wide.columns):,}"
+    assert said[4] == "fairlead data profile -o json"
+    assert page.count('<article class="card">') == drawn + 1, "and the label by itself"
+    assert 10 <= drawn <= 80
+    distributions = page[page.rindex("<h2>Distributions") :]
+    assert "<h3>leak " in distributions, "what a warning names"
+    assert "<h3>late " in distributions, "the label"
+    assert "<h3>column &lt;0&gt; " in distributions
+    # The last that is drawn of the first columns is before the first that is not.
+    left = re.match(r"column &lt;([0-9]+)&gt; to ", said[3])
+    assert left is not None
+    begin = int(left[1])
+    assert f"<h3>column &lt;{begin - 1}&gt; " in distributions
+    assert f"<h3>column &lt;{begin}&gt; " not in distributions
+    assert "fairlead data profile -o json" in render_markdown(report)
 
 
 def test_json_follows_its_schema(base: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -219,7 +219,6 @@ def test_a_sample_is_the_same_for_any_number_of_threads_and_bounded(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_reader, "_BLOCK_BYTES", 20_000)
-    monkeypatch.setattr(leak_sample, "BATCH_ROWS", 500)
     monkeypatch.setattr(readers, "BATCH_ROWS", 500)
     for number in range(6):
         table = rows_of(3000, number).select(["at", "x", "late"])

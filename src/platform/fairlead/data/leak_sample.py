@@ -2,8 +2,9 @@
 
 Of a source of more than a million rows (`READ_ROWS`) only as much is read: whole files spread evenly over all of them,
 and of large Parquet files reads spread evenly within. Of text, which has no places to jump to, each file's first rows.
-Rows are then kept by a hash of their place: first all, and each time they are too many every second of them. The same
-files give the same rows, whatever the threads.
+Rows are then kept by a hash of their place: first all, and each time they are too many every second of them. What has
+sunk already is left out by the threads that read, so that only kept rows wait. The same files give the same rows,
+whatever the threads: the bound only sinks, and what a thread leaves out would be left out later.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from fairlead.data.checks import Checked, Checker
-from fairlead.data.readers import BATCH_ROWS, Task
+from fairlead.data.readers import Task, batch_rows, read_apart
 from fairlead.data.sources import Source, run_in_order
 from fairlead.features.hashing import mix, stable_hash
 
 READ_ROWS = 1_000_000
 KEPT_ROWS = 150_000
 _TEXT_FILES = 16
-_LARGE_GROUP_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,24 @@ class LeakSample:
 
 
 def draw_sample(
-    source: Source, checker: Checker, max_bytes: int, threads: int, read_rows: int | None = None
+    source: Source,
+    checker: Checker,
+    max_bytes: int,
+    threads: int,
+    read_rows: int | None = None,
+    under_way: int | None = None,
 ) -> LeakSample:
-    """At most `KEPT_ROWS` rows, of at most `max_bytes`, out of about `read_rows` (`READ_ROWS`). Raises what reading and
-    checking raise."""
+    """At most `KEPT_ROWS` rows, of at most `max_bytes`, out of about `read_rows` (`READ_ROWS`), at most `under_way`
+    tasks at a time (see `sources.run_in_order`). Raises what reading and checking raise."""
     plan = _Plan(source, list(checker.rules), READ_ROWS if read_rows is None else read_rows)
     kept = _Kept([stable_hash(file.uri) for file in source.files], max_bytes)
-    for checked in run_in_order(plan.tasks(), lambda task: [checker.check(raw) for raw in task()], threads):
-        kept.add(checked)
+
+    def run(task: Task) -> list[_Part]:
+        return [kept.thin(checker.check(raw)) for raw in task()]
+
+    for part in run_in_order(plan.tasks(), run, threads, under_way):
+        kept.add(part)
+        del part  # the next one is made meanwhile
     return LeakSample(tuple(kept.batches()), plan.whole and not kept.thinned)
 
 
@@ -72,9 +82,10 @@ class _Plan:
             yield from tasks
             return
         self.whole = False
-        most = max(1, self._rows_of_file // BATCH_ROWS)
-        sizes = (footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
-        if max(sizes) > _LARGE_GROUP_BYTES:  # read as a stream, so that later tasks cost the earlier ones
+        width = len(self._columns)
+        most = max(1, self._rows_of_file // batch_rows(width))
+        groups = (footer.row_group(group) for group in range(footer.num_row_groups))
+        if any(read_apart(group, width) for group in groups):  # later tasks cost the earlier ones
             yield from (task for task, _ in zip(tasks, range(most), strict=False))
             return
         listed = list(tasks)
@@ -91,45 +102,83 @@ class _Plan:
             yield task
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Rows of a batch with the hashes of their places, uint64 [N]."""
+
+    checked: Checked
+    hashes: np.ndarray
+
+    def filter(self, chosen: np.ndarray) -> "_Part":
+        """Some of the rows. Columns that the check left as they are are held once."""
+        if chosen.all():
+            return self
+        mask = pa.array(chosen)
+        raw, batch = self.checked.raw.batch, self.checked.batch.filter(mask)
+        own = {field.name for field in _read_otherwise(self.checked)}
+        columns = [column.filter(mask) if name in own else batch.column(name) for name, column in _named(raw)]
+        kept = pa.RecordBatch.from_arrays(columns, schema=raw.schema)
+        return _Part(replace(self.checked, raw=replace(self.checked.raw, batch=kept), batch=batch), self.hashes[chosen])
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the columns, and of those of the file that the check made others of."""
+        raw = self.checked.raw.batch
+        own = sum(raw.column(field.name).nbytes for field in _read_otherwise(self.checked))
+        return int(self.checked.batch.nbytes + own)
+
+
 class _Kept:
     """Rows whose hash is below a limit that sinks when they are too many."""
 
     def __init__(self, seeds: Sequence[int], max_bytes: int) -> None:
         self._seeds, self._max_bytes = seeds, max_bytes
-        self._kept: list[tuple[Checked, np.ndarray]] = []
+        self._kept: list[_Part] = []
         self._limit = np.uint64(2**64 - 1)
+        self._rows = self._bytes = 0
         self.thinned = False
 
-    def add(self, checked: Checked) -> None:
+    def thin(self, checked: Checked) -> _Part:
+        """The good rows that may still be kept. Threads may do so while another adds."""
         rows = checked.batch.num_rows
         places = np.arange(rows, dtype=np.uint64) + np.uint64(checked.raw.start)
         hashes = mix(places ^ np.uint64(self._seeds[checked.raw.file]))
         chosen = hashes <= self._limit
         if checked.bad is not None:
             chosen &= ~checked.bad
-        self._take(checked, hashes, chosen)
-        while self._too_many():
+        raw = replace(checked.raw, broken=(), skipped=())
+        bare = replace(checked, raw=raw, bad=None, problems=(), new_values={}, unlisted=(), negative=())
+        return _Part(bare, hashes).filter(chosen)
+
+    def add(self, part: _Part) -> None:
+        """Keep it, in the order of the rows."""
+        self._take(part)
+        while self._rows > KEPT_ROWS or (self._bytes > self._max_bytes and self._rows > 1):
             self.thinned = True
             self._limit //= np.uint64(2)
-            before, self._kept = self._kept, []
-            for part, its_hashes in before:
-                self._take(part, its_hashes, its_hashes <= self._limit)
+            before, self._kept, self._rows, self._bytes = self._kept[::-1], [], 0, 0
+            while before:
+                self._take(before.pop())
 
     def batches(self) -> list[Checked]:
-        return [checked for checked, _ in self._kept]
+        return [part.checked for part in self._kept]
 
-    def _take(self, checked: Checked, hashes: np.ndarray, chosen: np.ndarray) -> None:
-        if not chosen.any():
-            return
-        mask = pa.array(chosen)
-        raw = replace(checked.raw, batch=checked.raw.batch.filter(mask), broken=(), skipped=())
-        part = replace(checked, raw=raw, batch=checked.batch.filter(mask), bad=None, problems=(), new_values={})
-        self._kept.append((part, hashes[chosen]))
+    def _take(self, part: _Part) -> None:
+        part = part.filter(part.hashes <= self._limit)
+        if len(part.hashes):
+            self._kept.append(part)
+            self._rows += len(part.hashes)
+            self._bytes += part.num_bytes
 
-    def _too_many(self) -> bool:
-        rows = sum(checked.batch.num_rows for checked, _ in self._kept)
-        size = sum(checked.batch.nbytes for checked, _ in self._kept)
-        return bool(rows > KEPT_ROWS or (size > self._max_bytes and rows > 1))
+
+def _named(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+    return zip(batch.schema.names, batch.columns, strict=True)
+
+
+def _read_otherwise(checked: Checked) -> list[pa.Field]:
+    """Columns of the file that the check made another type of, or does not know."""
+    types = {field.name: field.type for field in checked.batch.schema}
+    return [field for field in checked.raw.batch.schema if types.get(field.name) != field.type]
 
 
 def _spread(number: int, chosen: int) -> list[int]:

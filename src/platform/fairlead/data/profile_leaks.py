@@ -19,7 +19,7 @@ from fairlead.data.leaks import SecondLook
 from fairlead.data.schema import ColumnRule, Schema
 from fairlead.data.sources import Source
 from fairlead.data.splits import LEFT_OUT
-from fairlead.data.summary.stream import threads_within
+from fairlead.data.summary.stream import under_way
 from fairlead.data.validation import check_columns
 from fairlead.dataset.files import LABEL
 from fairlead.errors import EmptyData, LabelProblem, SchemaMismatch, SplitTooSmall
@@ -57,7 +57,8 @@ def scan_source(project: Project, source: Source, schema: Schema | None, memory_
         uris = [file.uri for file in source.files]
         checker = Checker(rules, uris, required=[time] if time else [], only=columns)
         most = memory_bytes // _PART_OF_MEMORY
-        sample = draw_sample(source, checker, most, threads_within(source, memory_bytes))
+        bounds = under_way(source, memory_bytes - most, len(columns))
+        sample = draw_sample(source, checker, most, bounds.threads, under_way=bounds.tasks)
         return _scan(project, sample)
     except (SchemaMismatch, LabelProblem, EmptyData) as error:
         return Scan(not_done=error.what)
@@ -120,7 +121,8 @@ def _scan(project: Project, sample: LeakSample) -> Scan:
         for side in range(len(SPLITS)):
             chosen = sides == side
             if chosen.any():
-                look.take(side, batch.filter(pa.array(chosen)), np.flatnonzero(chosen) + start)
+                rows_of = batch if chosen.all() else batch.filter(pa.array(chosen))
+                look.take(side, rows_of, np.flatnonzero(chosen) + start)
         start += batch.num_rows
     findings = look.findings(plan.first_look, plan.entities)
     return Scan(findings, sample.rows, rows[0], sample.whole)

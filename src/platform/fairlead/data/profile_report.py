@@ -6,6 +6,7 @@ import numpy as np
 
 from fairlead.data.profile_leak_report import leak_badge, leak_blocks
 from fairlead.data.profile_record import ColumnProfile, GroupOfRows, LeakOfColumn, Profile, Value
+from fairlead.reports.html import fits
 from fairlead.reports.model import (
     Align,
     Badge,
@@ -25,7 +26,8 @@ from fairlead.reports.model import (
     Text,
 )
 
-_MAX_CARDS = 80
+_CARDS = (80, 60, 40, 20, 10, 0)
+_ALL = "All columns: fairlead data profile -o json."
 _ALIGN: tuple[Align, ...] = ("left", "left", "right", "right", "right", "right", "right", "left")
 _BARS = 6
 _SHARES = 4
@@ -39,7 +41,16 @@ Panel = tuple[str, Histogram | BarChart | Boxes | Shares]
 
 
 def profile_report(profile: Profile) -> Report:
-    """All of it."""
+    """All of it, with as many columns drawn as fit the page; which are not is said there."""
+    report = _report(profile, _CARDS[0])
+    for cards in _CARDS[1:]:
+        if fits(report):
+            break
+        report = _report(profile, cards)
+    return report
+
+
+def _report(profile: Profile, most: int) -> Report:
     sections = [Section("Overview", [*_warnings(profile), _overview(profile)])]
     if leaks := leak_blocks(profile):
         sections.append(Section("Leaks", leaks))
@@ -51,10 +62,7 @@ def profile_report(profile: Profile) -> Report:
     if ribbon := _ribbon(profile):
         sections.append(Section("Drift by month", ribbon))
     sections.append(Section("Missing", _missing(profile)))
-    cards: list[Block] = [_card(profile, column) for column in profile.columns[:_MAX_CARDS]]
-    if len(profile.columns) > _MAX_CARDS:
-        cards.append(Text(f"Cards of the first {_MAX_CARDS} of {len(profile.columns):,} columns."))
-    sections.append(Section("Distributions", cards))
+    sections.append(Section("Distributions", _cards(profile, most)))
     files = "1 file" if profile.files == 1 else f"{profile.files:,} files"
     subtitle = f"{profile.source}: {profile.rows:,} rows, {len(profile.columns):,} columns, {files}"
     if profile.against is not None:
@@ -110,7 +118,7 @@ def _table(profile: Profile) -> Table:
         )
         for column in profile.columns
     ]
-    return Table(names, rows, _ALIGN)
+    return Table(names, rows, _ALIGN, note=_ALL if len(rows) > _CARDS[0] else "")
 
 
 def _percent(part: int, whole: int) -> str | None:
@@ -141,7 +149,7 @@ def _most_frequent(column: ColumnProfile) -> str:
 def _value(item: Value) -> str:
     if isinstance(item.value, float):
         return f"{item.value:.6g}"
-    return item.value if len(item.value) <= 28 else item.value[:27] + "…"
+    return _name(item.value)
 
 
 # --- label, drift, missing -------------------------------------------------------------------------------------------
@@ -248,6 +256,38 @@ def _middle(column: ColumnProfile) -> str:
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------
+def _cards(profile: Profile, most: int) -> list[Block]:
+    """The label's, those of columns that a warning names, then the first; all in their order."""
+    named = {profile.label, *(finding.column for finding in profile.warnings)}
+    places = sorted(range(len(profile.columns)), key=lambda place: (profile.columns[place].name not in named, place))
+    drawn = sorted(places[:most])
+    blocks: list[Block] = []
+    if len(drawn) < len(places):
+        left = _runs([profile.columns[place].name for place in range(len(places))], set(drawn))
+        words = (
+            f"{len(drawn):,} of {len(places):,} columns are drawn: the label, those that a warning names, the first."
+        )
+        blocks.append(Text(f"{words} Not drawn: {left}. {_ALL}"))
+    return [*blocks, *(_card(profile, profile.columns[place]) for place in drawn)]
+
+
+def _runs(names: Sequence[str], drawn: set[int]) -> str:
+    """The names that are not drawn, neighbours as "first to last"."""
+    runs: list[list[str]] = []
+    for place, name in enumerate(names):
+        if place in drawn:
+            continue
+        if place and place - 1 not in drawn and runs:
+            runs[-1][1:] = [_name(name)]
+        else:
+            runs.append([_name(name)])
+    return ", ".join(" to ".join(run) for run in runs)
+
+
+def _name(name: str) -> str:
+    return name if len(name) <= 28 else name[:27] + "…"
+
+
 def _card(profile: Profile, column: ColumnProfile) -> Card:
     facts: list[tuple[str, Cell]] = [("type", column.kind), ("different", _different(column))]
     if column.missing:

@@ -17,8 +17,13 @@ from fairlead.data.locations import Location, unreadable
 from fairlead.errors import DataError, SourceUnreadable
 
 BATCH_ROWS = 131_072
+WIDE_COLUMNS = 64
+_BATCH_VALUES = WIDE_COLUMNS * BATCH_ROWS
+_FEWEST_BATCH_ROWS = 8192
 _GROUP_BYTES = 256 * 2**20
 _DICTIONARY_BYTES = 2.5
+_STREAMED_BYTES = 3
+_VALUE_BYTES = 8
 # What pyarrow raises for bytes that are not what they should be.
 _DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError)
 
@@ -77,6 +82,13 @@ class Skips:
 Task = Callable[[], list[RawBatch]]
 
 
+def batch_rows(columns: int) -> int:
+    """Rows of a batch of so many columns: `BATCH_ROWS`, and of wide tables (more than `WIDE_COLUMNS` columns) a power
+    of two that leaves a batch with about as many values as one of 64 columns has, but not fewer than 8,192 rows."""
+    fitting = _BATCH_VALUES // max(columns, 1)
+    return min(BATCH_ROWS, max(_FEWEST_BATCH_ROWS, 1 << fitting.bit_length() - 1 if fitting else 0))
+
+
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 def parquet_metadata(location: Location) -> pq.FileMetaData:
     """The footer. Raises SourceUnreadable when the file is truncated or no Parquet file."""
@@ -127,30 +139,61 @@ def parquet_tasks(
     *,
     dictionaries: bool = False,
 ) -> Iterator[Task]:
-    """Tasks that each read some neighbouring row groups; those too large for memory are streamed one batch a task.
+    """Tasks that each read some neighbouring row groups; those too large for memory, and of wide tables those of more
+    than one batch, are read as the tasks are asked for, one batch a task.
 
     With `dictionaries` text of few different values stays as the file has it, a dictionary and indices: six times
     faster to read, and the values are looked at once."""
     encoded = _encoded_columns(metadata) if dictionaries else ()
+    width = metadata.num_columns if columns is None else len(columns)
+    most = batch_rows(width)
     start = 0
     groups: list[int] = []
     rows = size = 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        if group.total_byte_size > _GROUP_BYTES:
-            if groups:
-                yield _groups_task(location, number, metadata, columns, groups, start, encoded)
-                start, groups, rows, size = start + rows, [], 0, 0
-            yield from _streamed(location, number, metadata, columns, index, start, encoded)
+        apart = read_apart(group, width)
+        # Of a wide table a task is one batch: what is found out about it waits for its turn.
+        if groups and (apart or (width > WIDE_COLUMNS and rows + group.num_rows > most)):
+            yield _groups_task(location, number, metadata, columns, groups, start, encoded)
+            start, groups, rows, size = start + rows, [], 0, 0
+        if apart:
+            if _streaming_is_less(group, width):
+                yield from _streamed(location, number, metadata, columns, index, start, encoded)
+            else:
+                yield from _cut(_groups_task(location, number, metadata, columns, [index], start, encoded))
             start += group.num_rows
             continue
         groups.append(index)
         rows, size = rows + group.num_rows, size + group.total_byte_size
-        if rows >= BATCH_ROWS or size > _GROUP_BYTES // 4:
+        if rows >= most or size > _GROUP_BYTES // 4:
             yield _groups_task(location, number, metadata, columns, groups, start, encoded)
             start, groups, rows, size = start + rows, [], 0, 0
     if groups:
         yield _groups_task(location, number, metadata, columns, groups, start, encoded)
+
+
+def read_apart(group: pq.RowGroupMetaData, columns: int) -> bool:
+    """Is the row group read as its tasks are asked for? Then later ones cost the earlier ones."""
+    beyond: bool = group.total_byte_size > _GROUP_BYTES
+    return beyond or (columns > WIDE_COLUMNS and group.num_rows > batch_rows(columns))
+
+
+def bytes_apart(group: pq.RowGroupMetaData, columns: int) -> int:
+    """About how much of a row group that is read apart is held meanwhile, as it is encoded or decoded."""
+    size: int = group.total_byte_size
+    return size * _STREAMED_BYTES if _streaming_is_less(group, columns) else group.num_rows * columns * _VALUE_BYTES
+
+
+def _streaming_is_less(group: pq.RowGroupMetaData, columns: int) -> bool:
+    """Streaming holds each column's encoded bytes, its dictionary and a page; reading at once what is decoded."""
+    decoded: int = group.num_rows * columns * _VALUE_BYTES
+    return columns <= WIDE_COLUMNS or group.total_byte_size * _STREAMED_BYTES < decoded
+
+
+def _cut(read: Task) -> Iterator[Task]:
+    for raw in read():
+        yield lambda raw=raw: [raw]  # type: ignore[misc]
 
 
 def _groups_task(
@@ -163,6 +206,7 @@ def _groups_task(
     encoded: Sequence[str],
 ) -> Task:
     names = None if columns is None else list(columns)
+    most = batch_rows(metadata.num_columns if columns is None else len(columns))
 
     def read() -> list[RawBatch]:
         done: list[pa.Table] = []
@@ -179,7 +223,7 @@ def _groups_task(
                 table = pa.concat_tables(done)
         _check_text(table, location, groups[0])
         batches, at = [], start
-        for batch in table.combine_chunks().to_batches(max_chunksize=BATCH_ROWS):
+        for batch in table.combine_chunks().to_batches(max_chunksize=most):
             batches.append(RawBatch(number, at, _without_views(batch)))
             at += batch.num_rows
         return batches
@@ -197,8 +241,9 @@ def _streamed(
     encoded: Sequence[str],
 ) -> Iterator[Task]:
     names = None if columns is None else list(columns)
+    most = batch_rows(metadata.num_columns if columns is None else len(columns))
     with _opened(location, metadata, encoded) as file:
-        batches = file.iter_batches(BATCH_ROWS, [index], names, use_threads=True)
+        batches = file.iter_batches(most, [index], names, use_threads=True)
         while True:
             try:
                 batch = next(batches, None)

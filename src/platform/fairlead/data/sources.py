@@ -113,8 +113,8 @@ class Source:
     def scan(self, work: Callable[[RawBatch], T], columns: Sequence[str] | None = None) -> Iterator[T]:
         """`work` on every batch, by several threads, results in the order of the rows.
 
-        At most two tasks a thread are under way, which bounds memory: a task holds up to 128 Ki rows, or 64 MiB of them
-        when rows are wide, or one row group."""
+        At most two tasks a thread are under way, which bounds memory: a task holds up to 128 Ki rows (of more than 64
+        columns fewer, see `readers.batch_rows`), or 64 MiB of them when rows are wide, or one row group."""
         yield from run_in_order(self.tasks(columns), lambda task: [work(raw) for raw in task()])
 
     def check_zones(self) -> None:
@@ -163,15 +163,19 @@ def num_threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def run_in_order(tasks: Iterator[Task], run: Callable[[Task], list[T]], threads: int | None = None) -> Iterator[T]:
-    """`run` on every task by several threads, results in the order of the tasks; at most two a thread are waiting."""
+def run_in_order(
+    tasks: Iterator[Task], run: Callable[[Task], list[T]], threads: int | None = None, most: int | None = None
+) -> Iterator[T]:
+    """`run` on every task by several threads, results in the order of the tasks; at most `most` are under way or wait
+    (default: two a thread, and one)."""
     threads = threads or num_threads()
+    most = most or 2 * threads + 1
     with ThreadPoolExecutor(threads, thread_name_prefix="fairlead-data") as pool:
         waiting: deque[Future[list[T]]] = deque()
         try:
             for task in tasks:
                 waiting.append(pool.submit(run, task))
-                if len(waiting) > 2 * threads:
+                if len(waiting) >= most:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()

@@ -37,7 +37,7 @@ from fairlead.reports.scale import finite_points
 from fairlead.reports.svg import escape
 from fairlead.reports.words import format_cell, format_instant, format_interval, format_number, kind_of
 
-MAX_BYTES = 300 * 1024
+MAX_BYTES = 300_000
 _INTERVAL_WIDTH = 250
 _NARROW_COLUMNS = 3
 _STACKED_ROWS = 80
@@ -66,13 +66,24 @@ _LADDER = (
 
 def render_html(report: Report, max_bytes: int = MAX_BYTES) -> str:
     """The whole page. The result, encoded as UTF-8, has at most `max_bytes` bytes (not below 30,000)."""
-    page = ""
+    page = _whole(report, max_bytes)
+    if page is not None:
+        return page
+    frame = len(_page(Report(report.title, report.subtitle, ()), _LADDER[-1], budget=None).encode())
+    return _page(report, _LADDER[-1], budget=max_bytes - frame - 2000)
+
+
+def fits(report: Report, max_bytes: int = MAX_BYTES) -> bool:
+    """Has the page its end, thinned perhaps, but not cut?"""
+    return _whole(report, max_bytes) is not None
+
+
+def _whole(report: Report, max_bytes: int) -> str | None:
     for limits in _LADDER:
         page = _page(report, limits, budget=None)
         if len(page.encode()) <= max_bytes:
             return page
-    frame = len(_page(Report(report.title, report.subtitle, ()), _LADDER[-1], budget=None).encode())
-    return _page(report, _LADDER[-1], budget=max_bytes - frame - 2000)
+    return None
 
 
 def _page(report: Report, limits: _Limits, budget: int | None) -> str:
@@ -169,7 +180,8 @@ def _block(block: Block, limits: _Limits) -> str:
         case Card():
             return card(block, limits.items)
         case Ribbon():
-            return _scroll(ribbon(block, limits.rows), block.title or "ribbon") + _note(block.note)
+            more = _more(len(block.rows), limits.rows, "rows")
+            return _scroll(ribbon(block, limits.rows), block.title or "ribbon") + _note(block.note, more)
 
 
 def _paragraphs(text: str, limit: int) -> str:

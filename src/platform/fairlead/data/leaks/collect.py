@@ -10,6 +10,7 @@ from fairlead.data.leaks.features import scan_leaks
 from fairlead.data.leaks.findings import Findings, rank
 from fairlead.data.leaks.fitted import SCALED, Moments, encoded_label, filled_before_split, scaled_before_split
 from fairlead.data.leaks.presence import MissingCounts, percent
+from fairlead.data.leaks.repeats import Repeats
 from fairlead.data.leaks.rows import EntityOverlap, find_twins
 from fairlead.dataset.files import LABEL
 from fairlead.features.hashing import mix
@@ -72,6 +73,9 @@ class SecondLook:
         self._unlabelled = 0
         self._train_moments: dict[str, Moments] = {}
         self._encoded: dict[str, _Values | None] = {}
+        features = project.features
+        named = (*features.categorical, *features.text, *features.numeric) if self._shares[0] < 1.0 else ()
+        self._repeats = Repeats(named, rows_of_side[0])
         self._value_share = min(1.0, _VALUE_ROWS / max(1, sum(rows_of_side)))
 
     def hidden(self, rows: pa.RecordBatch) -> None:
@@ -86,6 +90,7 @@ class SecondLook:
         if side == 0:
             for name, counts in self._missing.items():
                 counts[0] += num_missing(rows.column(name))
+            self._repeats.take(rows)
         for name in self._project.features.numeric:
             column = rows.column(name)
             if not pa.types.is_floating(column.type):
@@ -121,6 +126,7 @@ class SecondLook:
             allow=leaks.reasons(),
             time=time if time and self._project.data.split.in_time else None,
             num_rows=labelled,
+            repeated=self._repeats.names(),
         )
         rest = Findings(leaks.reasons())
         self._late(rest, first)

@@ -1,6 +1,6 @@
 """The scan of features, one by one and in pairs, on a sample of the training split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -28,12 +28,13 @@ def scan_leaks(
     allow: Mapping[str, str] | Sequence[str],
     time: str | None = None,
     num_rows: int | None = None,
+    repeated: Collection[str] = (),
 ) -> tuple[LeakFinding, ...]:
     """Findings on a sample of the training split, worst first.
 
     `rows` holds the features (and `time`, the column of the row's time), `labels` int64 [N] class codes or float64 [N];
-    `num_rows` is the size of the split. A finding is severe when its score is above the bound; those of single features
-    within 0.1 below it are listed as well.
+    `num_rows` is the size of the split, `repeated` names what is no identifier by all of its rows. A finding is severe
+    when its score is above the bound; those of single features within 0.1 below it are listed as well.
     """
     scan = _Scan(rows, labels, features, task, max_auc, Findings(_reasons(allow)))
     scan.single(missing)
@@ -41,7 +42,8 @@ def scan_leaks(
     scan.differences()
     scan.combinations()
     for name, score, why in identifiers(rows, features, num_rows or rows.num_rows):
-        scan.findings.note(name, "identifier", score, UNIQUE, why, severe=False)
+        if name not in repeated:
+            scan.findings.note(name, "identifier", score, UNIQUE, why, severe=False)
     for name, score, why in clocks_in_disguise(rows, scan.columns, time):
         scan.findings.note(name, "clock", score, CLOCK, why, severe=False)
     return scan.findings.ranked()

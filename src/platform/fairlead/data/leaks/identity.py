@@ -3,7 +3,8 @@
 Neither is refused: an identifier harms the model, not the truth of its evaluation, unless it also ranks the label,
 which the scan of single features finds. *Identifier*: a category, text or whole number of which at least 95 % of the
 values are different; whole numbers count only when they also fill their range densely or reach beyond what is measured
-(8 digits), since amounts may all be different, too. *Clock*: a number whose rank correlation with the time of the row
+(8 digits), since amounts may all be different, too. Of more training rows than the scan looks at, all are asked whether
+the values repeat (`repeats`). *Clock*: a number whose rank correlation with the time of the row
 is above 0.98, such as a running number or a year with decimals: later rows lie outside of what was learnt.
 """
 

@@ -28,11 +28,16 @@ class ColumnSummary:
         self.distinct.merge(other.distinct)
         self.frequent.merge(other.frequent)
 
+    def settle(self, most: int = 0) -> None:
+        """Bring the sketches to rest; with `most` only where more than so many hashes wait, a quarter of it numbers."""
+        self.distinct.relax(most)
+        self.frequent.pack()
+
     @property
     def num_distinct(self) -> tuple[int, float]:
         """(different values, one standard error as a share; 0: exact)."""
         if self.frequent.exact:
-            return len(self.frequent.counts), 0.0
+            return self.frequent.num_listed, 0.0
         return min(self.distinct.estimate, self.count), self.distinct.relative_error
 
     def to_value(self) -> dict[str, Any]:

@@ -64,6 +64,11 @@ class DistinctSketch:
             self._hashes = self._hashes[self._hashes < _limit(depth)]
             self._waiting = [hashes[hashes < _limit(depth)] for hashes in self._waiting]
 
+    def relax(self, most: int) -> None:
+        """Take in what waits if that is more than `most` hashes."""
+        if self._num_waiting > most or not most:
+            self.settle()
+
     def settle(self) -> None:
         """Take in what waits."""
         if self._waiting:

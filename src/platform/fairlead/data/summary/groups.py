@@ -16,6 +16,7 @@ from fairlead.features.hashing import stable_hash
 MAX_GROUPS = {"split": 4, "month": 120, "label": 20}
 _LIMIT, _KEEP = 256, 64
 _MAX_CELLS = 262_144
+_MOST_WAITING = 16 * GROUP_K
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,11 @@ class Groups:
 
 
 class GroupedBatch:
-    """The rows of one batch by group, to be asked column by column."""
+    """The rows of one batch by group, to be asked column by column; with `rest` each column's sketches are brought to
+    rest at once."""
 
-    def __init__(self, dimension: str, coded: Codes, draw: Draw, seed: int) -> None:
-        self.made = Groups(dimension)
+    def __init__(self, dimension: str, coded: Codes, draw: Draw, seed: int, rest: bool = False) -> None:
+        self.made, self._rest = Groups(dimension), rest
         self._codes, self._names, self._draw, self._seed = coded.codes, coded.names, draw, seed
         self._number = len(coded.names)
         if self._number > MAX_GROUPS[dimension]:
@@ -135,7 +137,11 @@ class GroupedBatch:
         drawn = self._draw.of(values)[self._order]
         for index, column in self._columns(name, missing):
             part = drawn[self._bounds[index] : self._bounds[index + 1]]
-            column.quantiles.add(part[np.isfinite(part)] if missing[index] else part, self._draw.level)
+            part = part[np.isfinite(part)] if missing[index] else part
+            # What may wait is copied: a view would keep the whole batch's column.
+            column.quantiles.add(part if len(part) > _MOST_WAITING else part.copy(), self._draw.level)
+            if self._rest:
+                column.quantiles.settle()
 
     def add_values(self, name: str, array: pa.Array) -> None:
         """A column of strings or booleans."""

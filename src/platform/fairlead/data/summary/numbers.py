@@ -71,7 +71,7 @@ class NumberSummary(ColumnSummary):
                 pairs = pc.value_counts(pa.array(dense))
                 found = pairs.field(0).to_numpy(), pairs.field(1).to_numpy()
         if found is not None and len(found[0]) <= self.frequent.limit:
-            self.frequent.add((found[0] + 0.0).tolist(), found[1])
+            self.frequent.add_numbers(found[0] + 0.0, found[1])
             self.distinct.add_hashes(hash_numbers(found[0].astype(np.float64)))
             return
         self._sketch_values(*(found if found is not None else runs), 0 if found is not None else level)
@@ -83,7 +83,7 @@ class NumberSummary(ColumnSummary):
     def _sketch_values(self, values: np.ndarray, counts: np.ndarray, level: int) -> None:
         chosen, cut = most_frequent(counts, self.frequent.keep)
         kept = counts[chosen] - cut
-        self.frequent.add((values[chosen] + 0.0).tolist(), kept << level)
+        self.frequent.add_numbers(values[chosen] + 0.0, kept << level)
         self.frequent.add_rest(int(counts.sum() - kept.sum()) << level, cut << level)
         if level:
             self.frequent.exact = False
@@ -97,6 +97,11 @@ class NumberSummary(ColumnSummary):
         self.infinite += other.infinite
         self.moments.merge(other.moments)
         self.quantiles.merge(other.quantiles)
+
+    def settle(self, most: int = 0) -> None:
+        """See `ColumnSummary.settle`."""
+        super().settle(most)
+        self.quantiles.relax(most // 4)
 
     def to_value(self) -> dict[str, Any]:
         """JSON."""

@@ -58,6 +58,11 @@ class QuantileSketch:
         if self._num_waiting > _WAITING * self.k:
             self.settle()
 
+    def relax(self, most: int) -> None:
+        """Thin what waits if that is more than `most` numbers."""
+        if self._num_waiting > most or not most:
+            self.settle()
+
     def settle(self) -> None:
         """Thin what waits."""
         self._num_waiting = 0

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fairlead.data.checks import Checker
-from fairlead.data.readers import RawBatch
+from fairlead.data.readers import RawBatch, Task, batch_rows, bytes_apart, read_apart
 from fairlead.data.schema import Schema
 from fairlead.data.sources import Source, file_digests, num_threads, run_in_order
 from fairlead.data.summary.cache import SummaryCache
@@ -26,6 +26,10 @@ DEFAULT_MEMORY_BYTES = 1024 * 2**20
 _BASE_BYTES = 256 * 2**20
 _PER_READ_BYTE = 3
 _LEAST_READ_BYTES = 16 * 2**20
+_COLUMN_BYTES = 128 * 2**10
+_COPIES = 2
+_VALUE_BYTES = 8
+_MOST_KEPT_COLUMNS = 512
 
 Told = Callable[[int], None]
 
@@ -105,8 +109,16 @@ def _hide(batch: pa.RecordBatch, bad: dict[str, np.ndarray]) -> pa.RecordBatch:
     return batch
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """How many threads read, and how many tasks are read or wait for their turn at a time."""
+
+    threads: int
+    tasks: int
+
+
 def summarise_files(
-    source: Source, question: Question, files: Sequence[int], told: Told | None = None, threads: int | None = None
+    source: Source, question: Question, files: Sequence[int], told: Told | None, bounds: UnderWay
 ) -> Iterator[tuple[int, TableSummary]]:
     """(number, summary) of each of `files`, in their order, at rest. `told` hears of rows read since the last time."""
     reader = FileReader(source, question)
@@ -115,7 +127,11 @@ def summarise_files(
     )
     waiting = list(files)
     current = TableSummary()
-    for number, summary in run_in_order(tasks, lambda task: [reader.summarise(raw) for raw in task()], threads):
+
+    def run(task: Task) -> list[tuple[int, TableSummary]]:
+        return [reader.summarise(raw) for raw in task()]
+
+    for number, summary in run_in_order(tasks, run, bounds.threads, bounds.tasks):
         while waiting[0] != number:
             current.settle()
             yield waiting.pop(0), current
@@ -123,6 +139,7 @@ def summarise_files(
         current.merge(summary)
         if told is not None:
             told(summary.rows)
+        del summary  # the next one is made meanwhile
     for number in waiting:
         current.settle()
         yield number, current
@@ -139,9 +156,19 @@ def chunks(source: Source) -> list[range]:
 
 
 def summarise_chunk(
-    source: Source, question: Question, files: range, base: Path | None, told: Told | None = None, threads: int = 1
+    source: Source,
+    question: Question,
+    files: range,
+    base: Path | None,
+    told: Told | None = None,
+    bounds: UnderWay | None = None,
 ) -> TableSummary:
-    """The joined summary of neighbouring files. With `base`, a project's folder, files seen before are not read."""
+    """The joined summary of neighbouring files, by one thread where `bounds` do not say otherwise. With `base`, a
+    project's folder, files seen before are not read, unless they have more than 512 columns: keeping the summary of
+    such a file takes more memory than making it."""
+    if bounds is None:
+        tasks = under_way(source, DEFAULT_MEMORY_BYTES, _num_columns(source, question)).tasks
+        bounds = UnderWay(1, min(3, tasks))
     cache = None if base is None else SummaryCache(base, question.key)
     digests = () if base is None else file_digests([source.files[number] for number in files], base)
     known: dict[int, TableSummary] = {}
@@ -152,13 +179,13 @@ def summarise_chunk(
                 known[number] = found
                 if told is not None:
                     told(found.rows)
-    fresh = summarise_files(source, question, [n for n in files if n not in known], told, threads)
+    fresh = summarise_files(source, question, [n for n in files if n not in known], told, bounds)
     total = TableSummary()
     for number in files:
         summary = known.get(number)
         if summary is None:
             _, summary = next(fresh)
-            if cache is not None:
+            if cache is not None and len(summary.columns) <= _MOST_KEPT_COLUMNS:
                 cache.put(f"{digests[number - files[0]]} {source.files[number].uri}", summary)
         total.merge(summary)
     total.settle()
@@ -172,13 +199,13 @@ def summarise(
     told: Told | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
 ) -> TableSummary:
-    """The whole source in this process, by as many threads as fit into `memory_bytes`.
+    """The whole source in this process, as much at a time as fits into `memory_bytes`.
 
     Raises SourceUnreadable when a file changed meanwhile, and what reading raises."""
-    threads = threads_within(source, memory_bytes)
+    bounds = under_way(source, memory_bytes, _num_columns(source, question))
     total = TableSummary()
     for files in chunks(source):
-        total.merge(summarise_chunk(source, question, files, base, told, threads))
+        total.merge(summarise_chunk(source, question, files, base, told, bounds))
     total.settle()
     source.check_unchanged()
     if base is not None:
@@ -194,3 +221,24 @@ def threads_within(source: Source, memory_bytes: int) -> int:
     read = max([_LEAST_READ_BYTES, *sizes])
     fitting: int = (memory_bytes - _BASE_BYTES) // (_PER_READ_BYTE * read)
     return max(1, min(num_threads(), fitting))
+
+
+def under_way(source: Source, memory_bytes: int, columns: int) -> UnderWay:
+    """What fits into `memory_bytes` beside the program, what is held all the while (the summary of the file and that of
+    all, a row group that is read apart): tasks of one batch of so many `columns`, decoded and copied once, and its
+    summary; at least one, at most two a thread and one. The wider the table, the fewer; what is found out is the same.
+    """
+    threads = threads_within(source, memory_bytes)
+    groups = [footer.row_group(index) for footer in source.metadata for index in range(footer.num_row_groups)]
+    rows = min(batch_rows(columns), max((footer.num_rows for footer in source.metadata), default=0))
+    held = 2 * columns * _COLUMN_BYTES
+    held += max((bytes_apart(group, columns) for group in groups if read_apart(group, columns)), default=0)
+    task = columns * (_COLUMN_BYTES + _COPIES * _VALUE_BYTES * rows)
+    fitting = (memory_bytes - _BASE_BYTES - held) // max(task, 1)
+    tasks = max(1, min(2 * threads + 1, fitting))
+    return UnderWay(min(threads, tasks), tasks)
+
+
+def _num_columns(source: Source, question: Question) -> int:
+    asked = 0 if question.schema is None else len(question.schema.columns)
+    return max([asked, *(len(schema.names) for schema in source.schemas)])

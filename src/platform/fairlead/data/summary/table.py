@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from fairlead.data.readers import WIDE_COLUMNS
 from fairlead.data.summary.draw import Draw
 from fairlead.data.summary.frequent import FrequentItems
 from fairlead.data.summary.groups import Codes, GroupedBatch, Groups
@@ -21,13 +22,17 @@ Summary = NumberSummary | ValueSummary
 _NUMBERS = ("int", "float", "timestamp")
 _PATTERNS = (1000, 250)
 _SEPARATOR = "\x1f"
+_WAITING = 4096  # of a column of a wide table
 
 
 class TableSummary:
     """Statistics of all rows of some batches. `patterns` counts sets of columns that are missing together (names joined
     by U+001F); `groups` has the columns by split, month and label. `mixed` names columns that are text in one file and
     numbers in the next: the values of the later kind count as missing. `unreadable` counts
-    by column the texts that are not of the schema's type (they count as missing), under "" rows without columns."""
+    by column the texts that are not of the schema's type (they count as missing), under "" rows without columns.
+
+    The sketches of wide tables come to rest with each batch and after each merge, those of others when much waits: what
+    a wide table keeps would outgrow its batches."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -44,7 +49,8 @@ class TableSummary:
         """Of one batch; `seed` is that of its file."""
         made = cls()
         made.rows = batch.num_rows
-        grouped = [GroupedBatch(dimension, codes, draw, seed) for dimension, codes in (coded or {}).items()]
+        wide = batch.num_columns > WIDE_COLUMNS
+        grouped = [GroupedBatch(dimension, codes, draw, seed, wide) for dimension, codes in (coded or {}).items()]
         absent: dict[str, np.ndarray] = {}
         for field, array in zip(batch.schema, batch.columns, strict=True):
             name, kind = field.name, kind_of(field.type) or "other"
@@ -58,6 +64,8 @@ class TableSummary:
                 if kind in ("string", "bool"):
                     for group in grouped:
                         group.add_values(name, array)
+            if wide:
+                made.columns[name].settle()
             if made.columns[name].missing:
                 absent[name] = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
         made._take_patterns(absent)
@@ -103,17 +111,18 @@ class TableSummary:
                 self.groups[dimension].merge(groups)
             else:
                 self.groups[dimension] = groups
+        if len(self.columns) > WIDE_COLUMNS:
+            self.settle(_WAITING)
 
-    def settle(self) -> None:
-        """Bring the sketches to rest, as writing and reading does: what follows then depends on the rows alone."""
+    def settle(self, most: int = 0) -> None:
+        """Bring the sketches to rest, as writing and reading does: what follows then depends on the rows alone. With
+        `most` only where more than so many hashes wait, a quarter of it numbers (in groups a sixteenth)."""
         for column in self.columns.values():
-            column.distinct.settle()
-            if isinstance(column, NumberSummary):
-                column.quantiles.settle()
+            column.settle(most)
         for groups in self.groups.values():
             for columns in groups.groups.values():
                 for part in columns.values():
-                    part.quantiles.settle()
+                    part.quantiles.relax(most // 16)
 
     def to_value(self) -> dict[str, Any]:
         """JSON."""
