@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("--peers", type=Path, help="folder of the peers' environments, made where missing")
     parser.add_argument("--no-peers", action="store_true", help="Fairlead alone")
     parser.add_argument("--peer-clean", type=int, default=30, help="clean sets for the peers")
-    parser.add_argument("--peer-seconds", type=float, default=220, help="time for each peer")
+    parser.add_argument("--peer-seconds", type=float, default=1500, help="time for each peer")
     parser.add_argument("--out", type=Path, help="where planted.md and planted.json go; default docs/ for a full run")
     options = parser.parse_args()
     started = time.monotonic()
