@@ -1,7 +1,8 @@
 """Statistics of columns in one pass: what training data looked like, and live traffic in the same shape.
 
-Memory is bounded: quantiles come from a bounded sample (exact while it fits, see `samples`), the number of different
-values is exact up to `MAX_DISTINCT` and reads that number beyond, and histograms keep their bins while counting.
+Memory is bounded: quantiles and frequent numbers come from a bounded sample (exact while it fits, see `samples`), the
+number of different values is exact up to `MAX_DISTINCT` and reads that number beyond, and histograms keep their bins
+while counting.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,6 @@ _BINS = 40
 _FINE_BINS = 400
 _FIRST_SAMPLE = 50_000
 _SAMPLE = 20_000
-_KEPT_NUMBERS = 400
 
 
 class StatisticsBuilder:
@@ -172,7 +172,6 @@ class _NumberBuilder(_ColumnBuilder):
         self._sample = BoundedSample(name, _SAMPLE)
         self._histogram = _Histogram(reference.edges if reference is not None else ())
         self._distinct: set[float] = set()
-        self._frequent = _FrequentNumbers()
 
     def update(self, array: pa.Array) -> None:
         self.rows += len(array)
@@ -186,17 +185,16 @@ class _NumberBuilder(_ColumnBuilder):
         self._moments.update(values)
         self._sample.update(values)
         self._histogram.update(values)
-        different, counts = np.unique(values, return_counts=True)
-        self._frequent.update(different, counts)
         if len(self._distinct) < MAX_DISTINCT:
-            self._distinct.update(different.tolist())
+            self._distinct.update(np.unique(values).tolist())
 
     def finish(self) -> ColumnStatistics:
         moments = self._moments
         distinct = min(len(self._distinct), MAX_DISTINCT)
         if not moments.count:
             return ColumnStatistics(self.name, self.kind, 0, self.missing, 0)
-        quantiles = np.quantile(self._sample.values(), [float(q) for q in QUANTILES])
+        sample = self._sample.values()
+        quantiles = np.quantile(sample, [float(q) for q in QUANTILES])
         edges, counts = self._histogram.finish(moments.minimum, moments.maximum)
         return ColumnStatistics(
             self.name,
@@ -211,37 +209,19 @@ class _NumberBuilder(_ColumnBuilder):
             quantiles=dict(zip(QUANTILES, quantiles.tolist(), strict=True)),
             edges=edges,
             counts=counts,
-            top=self._frequent.top(moments.count),
+            top=_frequent_numbers(sample, moments.count),
         )
 
 
-class _FrequentNumbers:
-    """Numbers that many values are, counted as Misra and Gries (1982), "Finding repeated elements", do: a count is too
-    small by at most one in `_KEPT_NUMBERS` of all values."""
-
-    def __init__(self) -> None:
-        self._counts: dict[float, int] = {}
-        self._lost = 0
-
-    def update(self, different: np.ndarray, counts: np.ndarray) -> None:
-        """Take different numbers and how often each occurred."""
-        if len(counts) > _KEPT_NUMBERS:
-            cut = int(np.partition(counts, -_KEPT_NUMBERS - 1)[-_KEPT_NUMBERS - 1])
-            self._lost += cut
-            different, counts = different[counts > cut], counts[counts > cut] - cut
-        held = self._counts
-        for value, count in zip(different.tolist(), counts.tolist(), strict=True):
-            held[value] = held.get(value, 0) + count
-        if len(held) > _KEPT_NUMBERS:
-            cut = sorted(held.values())[-_KEPT_NUMBERS - 1]
-            self._lost += cut
-            self._counts = {value: count - cut for value, count in held.items() if count > cut}
-
-    def top(self, total: int) -> dict[str, int]:
-        """Those that make `FREQUENT_SHARE` of `total` values, the most frequent first."""
-        found = {value: count + self._lost // 2 for value, count in self._counts.items()}
-        ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-        return {repr(value): count for value, count in ordered if count >= FREQUENT_SHARE * total}
+def _frequent_numbers(sample: np.ndarray, total: int) -> dict[str, int]:
+    """Numbers that make `FREQUENT_SHARE` of a sample of `total` values, the most frequent first, with their counts among
+    all of them: exact where the sample is the whole."""
+    values, counts = np.unique(sample, return_counts=True)
+    often = counts >= FREQUENT_SHARE * len(sample)
+    ordered = sorted(
+        zip(values[often].tolist(), counts[often].tolist(), strict=True), key=lambda item: (-item[1], item[0])
+    )
+    return {repr(value): round(count * total / len(sample)) for value, count in ordered}
 
 
 class _Histogram:
