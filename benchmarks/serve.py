@@ -11,6 +11,9 @@ All servers run at the same time; each round measures one after the other, close
 ratio is the median over rounds of the ratio within a round. `_split_5`: a candidate answers 5 % of the keys,
 `_shadow_100`: it gets a copy of every request, both on whatever cores there are. `_apart`: the server is held on one
 core, and its candidate and the client on the others, so that only what the server itself does for a copy is seen.
+
+What a candidate costs is a few percent, less than what else happens to a machine within a round. So the requests per
+second with and without one are compared in more and shorter rounds of their own, in turn forwards and backwards.
 """
 
 import argparse
@@ -24,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ from serve_peers import ray_peer, starlette_app
 
 MODEL = "flights"
 CONNECTIONS = (1, 16)
+COST_ROUNDS, COST_SECONDS = 15, 0.7
 RAY_CPUS = 2
 
 
@@ -157,24 +161,47 @@ def _listens(port: int) -> bool:
 
 
 # --- the comparison ---------------------------------------------------------------------------------------------------
+COSTS = (
+    ("fairlead_process_split_5", "fairlead_process"),
+    ("fairlead_process_shadow_100", "fairlead_process"),
+    ("fairlead_ray_split_5", "fairlead_ray"),
+    ("fairlead_ray_shadow_100", "fairlead_ray"),
+    ("fairlead_process_shadow_100_apart", "fairlead_process_apart"),
+)
+"""What a candidate costs: with one, and without."""
+
+Round = dict[str, dict[str, dict[str, float]]]
+"""By target and number of connections, what was measured."""
+
+
 class Bench:
     """All servers, and what was measured."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.targets: dict[str, tuple[int, str, Callable[[], Callable[[], None] | None] | None]] = {}
-        self.rounds: list[dict[str, dict[str, dict[str, float]]]] = []
+        self.rounds: list[Round] = []
+        self.cost_rounds: list[Round] = []
 
     def round(self) -> None:
         """Every target once, with each number of connections."""
-        found: dict[str, dict[str, dict[str, float]]] = {}
-        for name, (port, path, prepare) in self.targets.items():
-            undo = prepare() if prepare is not None else None
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                found[name] = {str(count): runner.run(drive(port, path, count, self.seconds)) for count in CONNECTIONS}
-            if undo is not None:
-                undo()
-        self.rounds.append(found)
+        self.rounds.append({name: self._measure(name, CONNECTIONS, self.seconds) for name in self.targets})
+
+    def cost_round(self) -> None:
+        """Each server with and without what a candidate may do there, for a short while, with many connections."""
+        names = list(dict.fromkeys(name for pair in COSTS for name in pair))
+        if len(self.cost_rounds) % 2:
+            names.reverse()
+        self.cost_rounds.append({name: self._measure(name, CONNECTIONS[-1:], COST_SECONDS) for name in names})
+
+    def _measure(self, name: str, connections: Sequence[int], seconds: float) -> dict[str, dict[str, float]]:
+        port, path, prepare = self.targets[name]
+        undo = prepare() if prepare is not None else None
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            found = {str(count): runner.run(drive(port, path, count, seconds)) for count in connections}
+        if undo is not None:
+            undo()
+        return found
 
     def medians(self) -> dict[str, Any]:
         """Medians over rounds."""
@@ -191,7 +218,8 @@ class Bench:
 
     def ratio(self, name: str, peer: str, count: int, key: str = "rps") -> float:
         """The median over rounds of name / peer within a round."""
-        return round(statistics.median(r[name][str(count)][key] / r[peer][str(count)][key] for r in self.rounds), 3)
+        rounds = self.cost_rounds if (name, peer) in COSTS and count == CONNECTIONS[-1] else self.rounds
+        return round(statistics.median(r[name][str(count)][key] / r[peer][str(count)][key] for r in rounds), 3)
 
     def longer(self, name: str, peer: str, count: int) -> float:
         """The median over rounds of how many milliseconds the p50 of name is above that of peer."""
@@ -282,6 +310,9 @@ def compare(rounds: int, seconds: float, say: Callable[[str], None]) -> dict[str
         for number in range(rounds):
             bench.round()
             say(f"round {number + 1} of {rounds}")
+        for number in range(COST_ROUNDS):
+            bench.cost_round()
+            say(f"round {number + 1} of {COST_ROUNDS} of what a candidate costs")
     return results(bench, rounds, seconds)
 
 
@@ -293,11 +324,7 @@ def results(bench: Bench, rounds: int, seconds: float) -> dict[str, Any]:
             ("fairlead_process", "starlette"),
             ("fairlead_ray", "ray_tuned"),
             ("fairlead_ray", "ray_default"),
-            ("fairlead_process_split_5", "fairlead_process"),
-            ("fairlead_process_shadow_100", "fairlead_process"),
-            ("fairlead_ray_split_5", "fairlead_ray"),
-            ("fairlead_ray_shadow_100", "fairlead_ray"),
-            ("fairlead_process_shadow_100_apart", "fairlead_process_apart"),
+            *COSTS,
         )
         for count in CONNECTIONS
     }
@@ -318,6 +345,7 @@ def results(bench: Bench, rounds: int, seconds: float) -> dict[str, Any]:
     return {
         "rounds": rounds,
         "seconds_each": seconds,
+        "rounds_of_costs": COST_ROUNDS,
         "medians": bench.medians(),
         "ratios": ratios,
         "goals": goals,

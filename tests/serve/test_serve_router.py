@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.serve.router import is_shadowed, on_candidate, position, splitter
+from fairlead.serve.router import copier, is_shadowed, on_candidate, position, splitter
 
 keys = st.text(min_size=1, max_size=40)
 salts = st.text(st.characters(codec="ascii"), min_size=1, max_size=80)
@@ -36,6 +36,15 @@ def test_weight_0_is_nobody_and_weight_100_is_everybody(key: str, salt: str) -> 
 def test_a_splitter_says_what_the_split_says_for_each_key_in_turn(names: list[str], salt: str, weight: float) -> None:
     chooses = splitter(salt, weight)
     assert [chooses(key) for key in names] == [on_candidate(key, salt, weight) for key in names]
+    copied = copier(salt, weight)
+    assert [copied(key) for key in names] == [is_shadowed(key, salt, weight) for key in names]
+
+
+@given(keys, salts)
+def test_a_splitter_knows_to_the_last_bit_where_its_share_ends(key: str, salt: str) -> None:
+    place = position(key, salt) * 100.0
+    for weight in (math.nextafter(place, 0), place, math.nextafter(place, 101)):
+        assert splitter(salt, weight)(key) == on_candidate(key, salt, weight)
 
 
 def test_keys_lie_where_they_lay_in_earlier_versions() -> None:

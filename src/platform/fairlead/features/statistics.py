@@ -214,8 +214,8 @@ class _NumberBuilder(_ColumnBuilder):
 
 
 def _frequent_numbers(sample: np.ndarray, total: int) -> dict[str, int]:
-    """Numbers that make `FREQUENT_SHARE` of a sample of `total` values, the most frequent first, with their counts among
-    all of them: exact where the sample is the whole."""
+    """Numbers that make `FREQUENT_SHARE` of a sample of `total` values, the most frequent first, with their counts
+    among all of them: exact where the sample is the whole."""
     values, counts = np.unique(sample, return_counts=True)
     often = counts >= FREQUENT_SHARE * len(sample)
     ordered = sorted(

@@ -79,11 +79,12 @@ class AwaitedLabels:
         known, held = self._known, self._held
         for outcome in outcomes:
             before = known.get(outcome.id)
-            if outcome.id in held or (before is not None and before.label is not None):
+            if (held and outcome.id in held) or (before is not None and before.label is not None):
                 continue  # the same request, answered again
             if horizon is not None and self._is_left_out(outcome.id):
                 continue
-            known.pop(outcome.id, None)
+            if before is not None:
+                del known[outcome.id]  # it is as young as its last answer
             awaited = Awaited(outcome, rollout, now)
             if horizon is not None and outcome.compares and is_unit(outcome):
                 held[outcome.id] = awaited

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from fairlead.errors import FairleadError, PredictionFailed
@@ -33,8 +33,9 @@ class CandidateDied(Exception):
 class CandidatePort(Protocol):
     """A candidate wherever it runs, so that a process of its own and a thread look the same."""
 
-    async def predict(self, items: Sequence[Item], timeout_seconds: float) -> list[Answer | FairleadError]:
-        """One answer, or error, per item. Raises CandidateDied, FairleadError, or whatever the transport raises."""
+    def predict(self, items: Sequence[Item], timeout_seconds: float) -> Awaitable[list[Answer | FairleadError]]:
+        """One answer, or error, per item. Raises CandidateDied, FairleadError, or whatever the transport raises, at
+        once or when it is awaited."""
 
     async def leave(self) -> None:
         """Let go of it: nobody will call through this port any more. The candidate stays."""

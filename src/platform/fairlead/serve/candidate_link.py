@@ -65,22 +65,32 @@ class CandidateLink:
         self._not_before = 0.0
         self._garbled = 0
 
-    async def predict(self, items: Sequence[Item], timeout_seconds: float) -> list[Answer | FairleadError]:
+    def predict(self, items: Sequence[Item], timeout_seconds: float) -> Awaitable[list[Answer | FairleadError]]:
         """See CandidatePort. Raises CandidateDied when the connection broke while the call was in flight."""
         channel = self._channel
         if channel is None or channel.closed:
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
-            if channel is not None:
-                self._channel = None
-                self._hung_up(channel, begun)
-            async with asyncio.timeout(min(timeout_seconds, _PATIENCE_SECONDS)):
-                channel = await asyncio.shield(self._connect(begun))
-            timeout_seconds -= loop.time() - begun
+            return self._connect_and_call(channel, items, timeout_seconds)
+        return self._call(channel, items, timeout_seconds)
+
+    async def _connect_and_call(
+        self, broken: "_Channel | None", items: Sequence[Item], timeout_seconds: float
+    ) -> list[Answer | FairleadError]:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        if broken is not None and broken is self._channel:
+            self._channel = None
+            self._hung_up(broken, begun)
+        async with asyncio.timeout(min(timeout_seconds, _PATIENCE_SECONDS)):
+            channel = await asyncio.shield(self._connect(begun))
+        return await self._call(channel, items, timeout_seconds - (loop.time() - begun))
+
+    def _call(
+        self, channel: "_Channel", items: Sequence[Item], timeout_seconds: float
+    ) -> "asyncio.Future[list[Answer | FairleadError]]":
         if len(channel.calls) >= self._max_in_flight or channel.unsent > _UNSENT_BYTES:
             raise PredictionFailed("too many calls wait for the candidate")
         rows = sum(map(len, items))
-        return await channel.call(items, timeout_seconds, self._blocks, reply_limit(rows, self._classes))
+        return channel.call(items, timeout_seconds, self._blocks, reply_limit(rows, self._classes))
 
     async def leave(self) -> None:
         """See CandidatePort. Hangs up."""

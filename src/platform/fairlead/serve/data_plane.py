@@ -16,6 +16,7 @@ from fairlead.errors import FairleadError, PredictionFailed, TransformError
 from fairlead.records.release import Arm, Release
 from fairlead.serve.batcher import INLINE_LIMIT_SECONDS, Batcher, DeadlinePassed
 from fairlead.serve.candidate import CandidateDied, CandidatePort, Shadow
+from fairlead.serve.candidate_calls import CandidateCalls
 from fairlead.serve.exchange import Exchange
 from fairlead.serve.model import Answer, Item, LoadedModel, fits
 from fairlead.serve.parsing import ParsedRequest, RequestParser, valid_identity
@@ -23,7 +24,7 @@ from fairlead.serve.quarantine import Quarantine, Quarantines
 from fairlead.serve.recent import RecentSeconds
 from fairlead.serve.recorder import Recorder, wall_clock
 from fairlead.serve.refusals import Refusal, unavailable
-from fairlead.serve.router import is_shadowed, nobody, splitter
+from fairlead.serve.router import copier, nobody, splitter
 from fairlead.spec.serve import Serve
 
 Kind = Literal["infer", "predict"]
@@ -45,11 +46,11 @@ class Live:
     model: LoadedModel
     batcher: Batcher
     parser: RequestParser
-    candidate: CandidatePort | None = None
+    candidate: CandidateCalls | None = None
     candidate_arm: Arm | None = None
     weight: float = 0.0
     on_candidate: Callable[[str], bool] = nobody
-    shadow_percent: float = 0.0
+    is_shadowed: Callable[[str], bool] = nobody
     salt: str = ""
     slow_seconds: float = 1.0
     quarantine: Quarantine | None = None
@@ -64,6 +65,7 @@ class DataPlane:
         self.live: Live | None = None
         self._recorder = recorder
         self._deadline_seconds = spec.deadline_ms / 1000
+        self._calls: CandidateCalls | None = None
         self._shadow = Shadow(recorder.record, max_batch=spec.max_batch)
         self._champion_lately = RecentSeconds()
         self.quarantines = Quarantines()
@@ -93,17 +95,19 @@ class DataPlane:
         arm = release.candidate
         usable = candidate is not None and arm is not None
         weight, salt = release.candidate_weight if usable else 0.0, arm.digest if arm else ""
+        if candidate is not None and (self._calls is None or self._calls.port is not candidate):
+            self._calls = CandidateCalls(candidate)
         bound_ms = release.latency_bound_ms or self.spec.deadline_ms
         return Live(
             release=release,
             model=model,
             batcher=batcher,
             parser=RequestParser(model.signature),
-            candidate=candidate if usable else None,
+            candidate=self._calls if usable else None,
             candidate_arm=arm,
             weight=weight,
             on_candidate=splitter(salt, weight),
-            shadow_percent=release.shadow_percent if usable else 0.0,
+            is_shadowed=copier(salt, release.shadow_percent if usable else 0.0),
             salt=salt,
             slow_seconds=bound_ms / 1000,
             quarantine=self.quarantines.of(arm.digest) if arm else None,
@@ -199,7 +203,7 @@ class DataPlane:
         self._count += 1
         return f"{self._prefix}-{self._count:x}"
 
-    async def _ask_candidate(self, candidate: CandidatePort, exchange: Exchange, started: float) -> None:
+    async def _ask_candidate(self, candidate: CandidateCalls, exchange: Exchange, started: float) -> None:
         """Let the candidate answer; on any failure leave the exchange without an answer, and the failure counted."""
         begun = time.perf_counter()
         budget = self._candidate_seconds() - (begun - started)
@@ -208,7 +212,7 @@ class DataPlane:
             return
         answer: Answer | FairleadError | None = None
         try:
-            answer = (await candidate.predict([exchange.rows], budget))[0]
+            answer = await candidate.submit(exchange.rows, budget)
         except CandidateDied as died:
             exchange.suspect(died.life)
         except Exception:  # a candidate may fail in any way; none may reach the user
@@ -261,13 +265,14 @@ class DataPlane:
     def _finish(self, live: Live, exchange: Exchange) -> None:
         """Copy the request to the candidate when it is due, and record it."""
         if (
-            live.candidate is not None
+            live.is_shadowed is not nobody
+            and live.candidate is not None
             and exchange.arm == "champion"
             and not exchange.fallback
             and exchange.candidate_seconds < 0
-            and is_shadowed(exchange.id, live.salt, live.shadow_percent)
+            and live.is_shadowed(exchange.id)
         ):
-            self._shadow.offer(exchange, live.candidate, max(self._deadline_seconds, _MIN_SHADOW_SECONDS))
+            self._shadow.offer(exchange, live.candidate.port, max(self._deadline_seconds, _MIN_SHADOW_SECONDS))
         else:
             exchange.body = b""
             self._recorder.record(exchange)

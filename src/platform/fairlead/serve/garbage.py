@@ -6,7 +6,8 @@ that labels may still come for. Requests leave few cycles behind (an exception a
 
 import gc
 
-_NEW_OBJECTS = 20_000
+_NEW_OBJECTS = 50_000
+"""More than requests keep alive until they are logged and told to the control: then it hardly ever has to look."""
 
 
 def spare_what_stays() -> None:

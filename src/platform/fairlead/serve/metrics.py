@@ -27,7 +27,10 @@ class Metrics:
         self._refused = Counter(
             "fairlead_refused_total", "Answers without a model, by status.", ("model", "status"), registry=self.registry
         )
-        self._refused_by: dict[int, Counter] = {}  # under overload most of what refusing costs would be to find these
+        # What prometheus_client finds by its labels anew each time costs more than counting.
+        self._refused_by: dict[int, Counter] = {}
+        self._answered_by: dict[tuple[int, str, int], Counter] = {}
+        self._timed_by: dict[tuple[int, str], Histogram] = {}
         self._seconds = Histogram(
             "fairlead_request_duration_seconds",
             "From reading a request to its answer.",
@@ -96,16 +99,15 @@ class Metrics:
     def add(self, exchanges: Sequence[Exchange]) -> None:
         """Count finished exchanges."""
         model = self._model
-        answered: dict[tuple[str, str, str], int] = {}
-        histograms: dict[tuple[str, str], Histogram] = {}
+        answered: dict[tuple[int, str, int], int] = {}
         copied: dict[int, int] = {}
         for exchange in exchanges:
-            version, arm = str(exchange.answered_by.version), exchange.arm
-            key = (version, arm, str(exchange.status))
+            version, arm = exchange.answered_by.version, exchange.arm
+            key = (version, arm, exchange.status)
             answered[key] = answered.get(key, 0) + 1
-            histogram = histograms.get((version, arm))
+            histogram = self._timed_by.get((version, arm))
             if histogram is None:
-                histogram = histograms[version, arm] = self._seconds.labels(model, version, arm)
+                histogram = self._timed_by[version, arm] = self._seconds.labels(model, str(version), arm)
             histogram.observe(exchange.seconds)
             if exchange.champion_failed:
                 self._failures.labels(model, str(exchange.model.arm.version), "champion").inc()
@@ -119,8 +121,12 @@ class Metrics:
                 self._fallbacks.labels(model).inc()
         for number, count in copied.items():
             self._pairs.labels(model, str(number), "shadow").inc(count)
-        for (version, arm, status), count in answered.items():
-            self._requests.labels(model, version, arm, status).inc(count)
+        for key, count in answered.items():
+            counter = self._answered_by.get(key)
+            if counter is None:
+                version, arm, status = key
+                counter = self._answered_by[key] = self._requests.labels(model, str(version), arm, str(status))
+            counter.inc(count)
 
     def _add_candidate(self, exchange: Exchange, version: str) -> None:
         if exchange.candidate_failed:

@@ -27,6 +27,9 @@ _log = get_logger(__name__)
 
 _ARROW_TYPES = {"BOOL": pa.bool_(), "BYTES": pa.string(), "FP64": pa.float64(), "FP32": pa.float32()}
 _CONVERT_SECONDS = 0.25
+_CONVERT_REQUESTS = 512
+"""What waits is made columns after so many seconds, or as soon as so many requests wait: what lives only briefly, the
+garbage collector never gets to see."""
 
 
 class ParquetSink:
@@ -96,7 +99,8 @@ class RequestLog:
         self._queue_rows = queue_rows
         self._dropped = 0
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._stopped = False
+        self._due = threading.Event()
         options: dict[str, Any] = {"rotate_rows": rotate_rows, "rotate_seconds": rotate_seconds}
         self._requests = ParquetSink(store, f"logs/{model}/requests", name, **options)
         self._feedback = ParquetSink(store, f"logs/{model}/feedback", name, **options)
@@ -122,6 +126,8 @@ class RequestLog:
         with self._lock:
             self._queued_rows += sum(len(exchange.rows) for exchange in taken)
         self._queue.extend(taken)
+        if len(self._queue) >= _CONVERT_REQUESTS:
+            self._due.set()
 
     def offer_labels(self, labels: Sequence[tuple[float, str, str]]) -> None:
         """Take labels as (time, request id, label as sent); the same bound holds."""
@@ -131,11 +137,14 @@ class RequestLog:
 
     def close(self) -> None:
         """Write what waits and end the thread."""
-        self._stop.set()
+        self._stopped = True
+        self._due.set()
         self._thread.join(timeout=30)
 
     def _run(self) -> None:
-        while not self._stop.wait(_CONVERT_SECONDS):
+        while not self._stopped:
+            self._due.wait(_CONVERT_SECONDS)
+            self._due.clear()
             self._convert()
             self._requests.flush_if_old()
             self._feedback.flush_if_old()

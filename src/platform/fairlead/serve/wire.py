@@ -49,6 +49,11 @@ class Frames:
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Whole frames as (call, body). Raises FrameTooLarge, GarbledFrame."""
         buffer = self._buffer
+        if not buffer and len(data) >= _FRAME.size + 4:
+            length, call = _FRAME.unpack_from(data)
+            if len(data) == 4 + length and length <= self.limit:  # mostly: one frame, and all of it
+                yield call, data[_FRAME.size :]
+                return
         buffer += data
         start = 0
         while len(buffer) - start >= _FRAME.size:
@@ -92,7 +97,7 @@ def decode_call(body: bytes, blocks: tuple[tuple[str, tuple[int, ...]], ...] = (
     """The seconds that the call may take, and its items. Raises GarbledFrame."""
     try:
         seconds, size = _CALL.unpack_from(body)
-        head = memoryview(body)[_CALL.size : _CALL.size + size]
+        head = body[_CALL.size : _CALL.size + size]
         items: list[Item] = orjson.loads(head)
         offset = _CALL.size + size
         if blocks:
@@ -120,7 +125,7 @@ def decode_reply(body: bytes) -> list[Answer | FairleadError]:
     Raises GarbledFrame."""
     try:
         (seconds,) = _SECONDS.unpack_from(body)
-        content = orjson.loads(memoryview(body)[_SECONDS.size :])
+        content = orjson.loads(body[_SECONDS.size :])
         if type(content) is not list or not seconds >= 0:
             raise ValueError("no list of answers")
         answers: list[Answer | FairleadError] = []
