@@ -25,10 +25,13 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
+        """See Clock."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
+        """See Clock."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
+        """See Clock."""
         time.sleep(seconds)

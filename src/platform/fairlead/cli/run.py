@@ -30,15 +30,20 @@ class Followed(Protocol):
 
     log: Any
 
-    def poll(self) -> int | None: ...
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
 
-    def events(self) -> "Iterator[Event]": ...
+    def events(self) -> "Iterator[Event]":
+        """What happened since the last call."""
 
-    def failed_step(self) -> str: ...
+    def failed_step(self) -> str:
+        """The step that failed; empty when none did."""
 
-    def error(self) -> dict[str, Any] | None: ...
+    def error(self) -> dict[str, Any] | None:
+        """What the failed step told of its error, when it told one."""
 
-    def last_words(self) -> str: ...
+    def last_words(self) -> str:
+        """The end of the log."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

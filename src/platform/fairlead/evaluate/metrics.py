@@ -109,6 +109,7 @@ class Sums:
     finish: Callable[[FloatArray], FloatArray]
 
     def at(self, weights: FloatArray) -> FloatArray:
+        """See Statistic."""
         return self.finish(weights @ self.columns)
 
 

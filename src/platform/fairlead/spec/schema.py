@@ -21,12 +21,14 @@ class SchemaGenerator(GenerateJsonSchema):
     """Amounts may also be text with a unit; and no titles, which would only repeat the keys."""
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        """See GenerateJsonSchema."""
         value = super().function_before_schema(schema)
         parser: Any = schema["function"]["function"]
         pattern = _AS_TEXT.get(parser)
         return value if pattern is None else {"anyOf": [value, {"type": "string", "pattern": pattern}]}
 
     def field_title_should_be_set(self, schema: Any) -> bool:
+        """See GenerateJsonSchema."""
         return False
 
 

@@ -27,15 +27,18 @@ class RowGroup(Protocol):
     """A part of a split that is read at once."""
 
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """How many there are."""
 
 
 class Source(Protocol):
     """What training needs of prepared data (`fairlead.dataset.PreparedData` is one): its row groups, one at a time."""
 
-    def row_groups(self, split: str) -> tuple[Any, ...]: ...
+    def row_groups(self, split: str) -> tuple[Any, ...]:
+        """Those of a split, in order."""
 
-    def read(self, row_group: Any, columns: list[str] | None = None) -> pa.Table: ...
+    def read(self, row_group: Any, columns: list[str] | None = None) -> pa.Table:
+        """All of its rows; all columns, or these."""
 
 
 Transform = Callable[[pa.Table], Mapping[str, np.ndarray]]

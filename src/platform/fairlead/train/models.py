@@ -31,13 +31,20 @@ class TensorSpec(Protocol):
     """What a model needs to know of a tensor (`fairlead.features.transform.TensorSpec` is one)."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the network's input."""
+
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Of one row."""
+
     @property
-    def columns(self) -> tuple[str, ...]: ...
+    def columns(self) -> tuple[str, ...]:
+        """Where it comes from."""
+
     @property
-    def cardinalities(self) -> tuple[int, ...]: ...
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many codes each column of a categorical tensor has; empty for others."""
 
 
 Builder = Callable[[tuple[Any, ...], str, int, Options], nn.Module]
@@ -133,6 +140,7 @@ class MemberLinear(nn.Module):  # type: ignore[misc]
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[K, N, in] to [K, N, out]."""
         return torch.baddbmm(self.bias, x, self.weight)
 
 
