@@ -8,7 +8,8 @@ from tiny_models import rows_of
 
 from fairlead.errors import FairleadError, PredictionFailed
 from fairlead.serve.candidate import CandidateDied
-from fairlead.serve.candidate_calls import MAX_IN_FLIGHT, CandidateCalls
+from fairlead.serve.candidate_calls import CandidateCalls
+from fairlead.serve.candidate_link import MAX_IN_FLIGHT
 from fairlead.serve.model import Answer, Item
 
 Answers = list[Answer | FairleadError]

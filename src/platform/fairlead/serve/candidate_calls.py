@@ -9,10 +9,8 @@ from typing import cast
 
 from fairlead.errors import FairleadError, PredictionFailed
 from fairlead.serve.candidate import CandidatePort
+from fairlead.serve.candidate_link import MAX_IN_FLIGHT
 from fairlead.serve.model import Answer, Item
-
-MAX_IN_FLIGHT = 64
-"""Requests that one replica leaves with a candidate at a time; beyond them the champion answers."""
 
 Outcome = Answer | FairleadError
 
@@ -23,6 +21,7 @@ class CandidateCalls:
     """Gathers the requests for one candidate. Lives in one event loop."""
 
     def __init__(self, port: CandidatePort, *, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        """`max_in_flight`: requests that are left with the candidate at a time; beyond them the champion answers."""
         self.port = port
         self._max_in_flight = max_in_flight
         self._in_flight = 0

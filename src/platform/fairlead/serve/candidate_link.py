@@ -26,7 +26,7 @@ from fairlead.serve.wire import (
 )
 
 MAX_IN_FLIGHT = 64
-"""Calls that one replica leaves with a candidate at a time; beyond them the champion answers."""
+"""What one replica leaves with a candidate at a time: as many requests, and never more calls."""
 
 _UNSENT_BYTES = 1 << 20
 _CONNECT_SECONDS = 2.0
