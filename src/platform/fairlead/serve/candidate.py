@@ -19,7 +19,8 @@ _GATHER_SECONDS = 0.01
 """Copies wait for a whole batch this long: nobody waits for them, and a batch costs little more than one."""
 
 
-_NO_ANSWER = PredictionFailed("the candidate did not answer")
+NO_ANSWER = PredictionFailed("the candidate did not answer")
+"""What stands for an answer that a candidate left out."""
 
 
 class CandidateDied(Exception):
@@ -181,7 +182,7 @@ class Shadow:
             answers = ()
         waited = time.perf_counter() - start
         if len(answers) < len(batch):
-            answers = [*answers, *[_NO_ANSWER] * (len(batch) - len(answers))]
+            answers = [*answers, *[NO_ANSWER] * (len(batch) - len(answers))]
         for exchange, answer in zip(batch, answers, strict=False):
             if isinstance(answer, Answer) and fits(answer, exchange.model.signature, len(exchange.rows)):
                 exchange.shadow_answer = answer

@@ -8,13 +8,9 @@ import asyncio
 from typing import cast
 
 from fairlead.errors import FairleadError, PredictionFailed
-from fairlead.serve.candidate import CandidatePort
+from fairlead.serve.candidate import NO_ANSWER, CandidatePort
 from fairlead.serve.candidate_link import MAX_IN_FLIGHT
 from fairlead.serve.model import Answer, Item
-
-Outcome = Answer | FairleadError
-
-_NO_ANSWER = PredictionFailed("the candidate did not answer")
 
 
 class CandidateCalls:
@@ -26,17 +22,17 @@ class CandidateCalls:
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._items: list[Item] = []
-        self._futures: list[asyncio.Future[Outcome]] = []
+        self._futures: list[asyncio.Future[Answer | FairleadError]] = []
         self._seconds = 0.0
 
-    def submit(self, item: Item, seconds: float) -> "asyncio.Future[Outcome]":
+    def submit(self, item: Item, seconds: float) -> "asyncio.Future[Answer | FairleadError]":
         """A future with the answer or an error, or with what the port raised. Requests of the same turn share the
         shortest of their `seconds`. Raises PredictionFailed when too many wait for the candidate."""
         if self._in_flight >= self._max_in_flight:
             raise PredictionFailed("too many requests wait for the candidate")
         self._in_flight += 1
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = loop.create_future()
+        future: asyncio.Future[Answer | FairleadError] = loop.create_future()
         if not self._items:
             self._seconds = seconds
             # Runs after the other requests that arrived in this turn of the loop.
@@ -57,7 +53,11 @@ class CandidateCalls:
             return
         call.add_done_callback(lambda done: self._answered(futures, done))
 
-    def _answered(self, futures: "list[asyncio.Future[Outcome]]", done: "asyncio.Future[list[Outcome]]") -> None:
+    def _answered(
+        self,
+        futures: "list[asyncio.Future[Answer | FairleadError]]",
+        done: "asyncio.Future[list[Answer | FairleadError]]",
+    ) -> None:
         if done.cancelled():
             self._failed(futures, PredictionFailed("the call to the candidate was given up"))
             return
@@ -69,9 +69,9 @@ class CandidateCalls:
         answers = done.result()
         for index, future in enumerate(futures):
             if not future.done():  # else: who asked has left
-                future.set_result(answers[index] if index < len(answers) else _NO_ANSWER)
+                future.set_result(answers[index] if index < len(answers) else NO_ANSWER)
 
-    def _failed(self, futures: "list[asyncio.Future[Outcome]]", error: BaseException) -> None:
+    def _failed(self, futures: "list[asyncio.Future[Answer | FairleadError]]", error: BaseException) -> None:
         self._in_flight -= len(futures)
         for future in futures:
             if not future.done():
